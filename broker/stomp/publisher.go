@@ -1,0 +1,194 @@
+package stomp
+
+import (
+	"context"
+	"fmt"
+
+	"modulo/jobs"
+)
+
+// Publisher is one worker's connection to the broker. It implements jobs.Publisher.
+type Publisher struct {
+	cfg     *Config
+	host    int     // index of the host to try first: the last good one
+	conn    *conn   // nil: not connected
+	confirm Confirm // on this connection: Transaction or Receipt
+	dialect dialect
+	receipt uint64 // last id given to a receipt; never used twice, not even on another connection
+	buffer  []byte // frames on their way out
+}
+
+// Connect opens the connection unless there is a living one. It tries every host once and does not pause.
+func (p *Publisher) Connect(ctx context.Context) error {
+	if p.conn != nil && p.conn.lost() == nil {
+		return nil
+	}
+	p.abort(errLeft)
+	var failures []error
+	fault := jobs.FaultConnection
+	for range p.cfg.Hosts {
+		host := p.cfg.Hosts[p.host]
+		err := p.open(ctx, host)
+		if err == nil {
+			return nil
+		}
+		failures = append(failures, fmt.Errorf("%s: %w", host, err))
+		fault = max(fault, connectFault(err)) // what a person has to act on outweighs what may pass
+		if ctx.Err() != nil {
+			fault = jobs.FaultConnection
+			break
+		}
+		p.host = (p.host + 1) % len(p.cfg.Hosts)
+	}
+	return &jobs.ConnectError{Fault: fault, Err: oneLine(failures)}
+}
+
+func (p *Publisher) open(ctx context.Context, host Host) error {
+	c, err := dial(ctx, p.cfg, host)
+	if err != nil {
+		return err
+	}
+	confirm, err := c.server.confirmOn(p.cfg.Confirm)
+	if err != nil {
+		c.drop(err)
+		return err
+	}
+	p.conn, p.confirm = c, confirm
+	p.dialect = dialect{server: c.server, keepPrefix: p.cfg.KeepPrefix}
+	return nil
+}
+
+// oneLine joins the errors of several hosts for a log line.
+func oneLine(failures []error) error {
+	joined := failures[0]
+	for _, err := range failures[1:] {
+		joined = fmt.Errorf("%w; %w", joined, err)
+	}
+	return joined
+}
+
+// Atomic says whether a refusal leaves nothing behind.
+func (p *Publisher) Atomic() bool { return p.confirm == Transaction }
+
+// Publish sends the messages and waits for the broker's receipts. After any error the connection is gone: what the
+// broker still has of it in a buffer must not be mixed up with what is sent next.
+func (p *Publisher) Publish(ctx context.Context, messages []jobs.Message) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	if refusals := checkAll(messages); len(refusals) > 0 {
+		return &jobs.PublishError{Fault: jobs.FaultMessage, Refused: refusals,
+			Err: fmt.Errorf("%d of %d messages cannot be sent, first: %s", len(refusals), len(messages), refusals[0].Reason)}
+	}
+	if ctx.Err() != nil {
+		p.abort(context.Cause(ctx))
+		return &jobs.PublishError{Fault: jobs.FaultConnection, Err: context.Cause(ctx)}
+	}
+	if p.conn == nil {
+		return &jobs.PublishError{Fault: jobs.FaultConnection, Err: errNotConnected}
+	}
+	c := p.conn
+	unbind := context.AfterFunc(ctx, func() { c.cut(context.Cause(ctx)) })
+	var err *jobs.PublishError
+	if p.confirm == Transaction {
+		err = p.publishTransaction(messages)
+	} else {
+		err = p.publishWindow(messages)
+	}
+	c.batch.settle()
+	if ended := !unbind(); ended || err != nil {
+		p.abort(errLeft)
+	}
+	p.shrink()
+	if err != nil {
+		return err
+	}
+	return nil
+}
+
+// checkAll lists the messages that must not be sent. Nothing is on the wire yet.
+func checkAll(messages []jobs.Message) []jobs.Refusal {
+	var refusals []jobs.Refusal
+	for i := range messages {
+		if err := check(&messages[i]); err != nil {
+			refusals = append(refusals, jobs.Refusal{Index: i, Reason: err.Error()})
+		}
+	}
+	return refusals
+}
+
+// Close says goodbye and frees the connection. An error says that the broker did not answer the goodbye.
+func (p *Publisher) Close() error {
+	if p.conn == nil {
+		return nil
+	}
+	c := p.conn
+	p.conn = nil
+	if c.lost() != nil {
+		c.drop(errLeft)
+		return nil
+	}
+	if err := c.leave(p.nextReceipts(1)); err != nil {
+		return fmt.Errorf("disconnect: %w", err)
+	}
+	return nil
+}
+
+// abort drops the connection, if there is one.
+func (p *Publisher) abort(cause error) {
+	if p.conn != nil {
+		p.conn.drop(cause)
+		p.conn = nil
+	}
+}
+
+// nextReceipts reserves n receipt ids and returns the first.
+func (p *Publisher) nextReceipts(n int) (first uint64) {
+	first = p.receipt + 1
+	p.receipt += uint64(n)
+	return first
+}
+
+// Frames are collected in one buffer per publisher and written when it holds bufferStep bytes. A body of largeBody or
+// more is written from where it is.
+const (
+	bufferStep = 128 << 10
+	largeBody  = 64 << 10
+	keptBuffer = 512 << 10
+)
+
+// sendMessage adds a SEND frame to the buffer and writes the buffer when it is full. conn.writing is held.
+func (p *Publisher) sendMessage(common []byte, receipt uint64, m *jobs.Message) error {
+	p.buffer = appendHead(p.buffer, p.dialect, common, receipt, m)
+	if len(m.Body) < largeBody {
+		p.buffer = append(p.buffer, m.Body...)
+		p.buffer = append(p.buffer, 0)
+	} else {
+		if err := p.flush(); err != nil {
+			return err
+		}
+		if err := p.conn.send(m.Body); err != nil {
+			return err
+		}
+		p.buffer = append(p.buffer, 0)
+	}
+	if len(p.buffer) < bufferStep {
+		return nil
+	}
+	return p.flush()
+}
+
+// flush writes the buffer. conn.writing is held.
+func (p *Publisher) flush() error {
+	err := p.conn.send(p.buffer)
+	p.buffer = p.buffer[:0]
+	return err
+}
+
+// shrink frees a buffer that exceptional headers have made large, and forgets what was not written.
+func (p *Publisher) shrink() {
+	p.buffer = p.buffer[:0]
+	if cap(p.buffer) > keptBuffer {
+		p.buffer = nil
+	}
+}

@@ -1,0 +1,61 @@
+package stomp
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/go-stomp/stomp/v3/frame"
+
+	"modulo/jobs"
+)
+
+// errRefusedEarly ends the writing of a batch that the broker has already refused.
+var errRefusedEarly = errors.New("transaction given up before its COMMIT")
+
+// publishTransaction sends the messages without receipts between BEGIN and COMMIT, and asks for one receipt, that of
+// COMMIT: one disk sync for all. They are confirmed if that receipt comes and no ERROR of any kind came since BEGIN, as
+// the broker commits a transaction without the messages whose frames it did not like.
+func (p *Publisher) publishTransaction(messages []jobs.Message) *jobs.PublishError {
+	c := p.conn
+	receipt := p.nextReceipts(1)
+	c.batch.expect(receipt, 1)
+	committing, err := p.sendTransaction(receipt, messages)
+	if err == nil {
+		err = c.await(1, p.cfg.ReceiptTimeout)
+	}
+	now := c.batch.result()
+	if err == nil && now.clean() {
+		return nil
+	}
+	fault, cause := jobs.FaultConnection, now.cause(err)
+	switch {
+	case len(now.refusals) > 0: // of COMMIT: the broker has rolled back
+		cause = now.refusals[0].err
+		fault = now.refusals[0].err.fault()
+	case now.stray != nil && !committing: // without COMMIT nothing is stored
+		fault = now.stray.fault()
+	}
+	return &jobs.PublishError{Fault: fault, Err: cause}
+}
+
+// sendTransaction writes the whole transaction. committing says that COMMIT, or a part of it, may be on its way.
+func (p *Publisher) sendTransaction(receipt uint64, messages []jobs.Message) (committing bool, err error) {
+	c := p.conn
+	c.writing.Lock()
+	defer c.writing.Unlock()
+
+	id := strconv.FormatUint(receipt, 10)
+	common := append([]byte("transaction:"), id...)
+	common = append(common, '\n')
+	p.buffer = appendCommand(p.buffer, frame.BEGIN, frame.Transaction, id)
+	for i := range messages {
+		if err := p.sendMessage(common, 0, &messages[i]); err != nil {
+			return false, err
+		}
+		if len(p.buffer) == 0 && !c.batch.result().clean() {
+			return false, errRefusedEarly
+		}
+	}
+	p.buffer = appendCommand(p.buffer, frame.COMMIT, frame.Transaction, id, frame.Receipt, id)
+	return true, p.flush()
+}

@@ -1,0 +1,42 @@
+// Command modulo drains PostgreSQL tables into a message broker, in parallel, without losing a row.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	_ "time/tzdata" // time zones of cron schedules, also where the machine has none
+)
+
+// signalled is why a context ended: the operator or the system asked for it.
+type signalled struct{ signal syscall.Signal }
+
+func (s signalled) Error() string { return "ended by signal " + s.signal.String() }
+
+// exitCode is what shells expect of a process that a signal ended.
+func (s signalled) exitCode() int { return 128 + int(s.signal) }
+
+func main() {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := context.WithCancelCause(context.Background())
+	finished := make(chan int, 1)
+	go func() {
+		finished <- run(ctx, os.Args[1:], terminal{os.Stdin, os.Stdout, os.Stderr, os.LookupEnv})
+	}()
+	code := 0
+	select {
+	case code = <-finished:
+	case first := <-signals:
+		stop(signalled{first.(syscall.Signal)})
+		select {
+		case code = <-finished:
+		case second := <-signals:
+			fmt.Fprintln(os.Stderr, "second signal: stopping at once; batches in flight are sent again by the next start")
+			code = signalled{second.(syscall.Signal)}.exitCode()
+		}
+	}
+	os.Exit(code)
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"modulo/jobs"
+)
+
+func (a *app) onceCommand() *cobra.Command {
+	var flags serviceFlags
+	cmd := &cobra.Command{
+		Use:   "once [JOB...]",
+		Short: "One pass of every worker of the jobs now, then exit",
+		Long: `One pass of every worker of the jobs now, in this process, then exit: 0 if every pending row was delivered, 4 if rows
+failed (see modulo rows list), 5 if database or broker could not be reached. What was not delivered is still pending.`,
+		Example: `  modulo once --workers 5
+  modulo once invoices --config modulo.yaml -o json`,
+	}
+	flags.add(cmd)
+	output := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		flags.jobs = append(flags.jobs, args...)
+		return a.drainOnce(cmd, &flags, *output)
+	}
+	return cmd
+}
+
+func (a *app) drainOnce(cmd *cobra.Command, flags *serviceFlags, output string) error {
+	ctx := cmd.Context()
+	log, err := a.logger()
+	if err != nil {
+		return err
+	}
+	c, err := a.load(flags.overrides(cmd))
+	if err != nil {
+		return err
+	}
+	s, err := a.openService(ctx, c, flags.shutdownTimeout-flags.shutdownTimeout/closing, log)
+	if err != nil {
+		return stoppedEarly(ctx, err)
+	}
+	defer s.db.Close()
+	summaries, err := s.Once(ctx)
+	if printErr := a.printSummaries(output, summaries); printErr != nil {
+		return errors.Join(printErr, err)
+	}
+	if err != nil || ctx.Err() != nil {
+		return stoppedEarly(ctx, err)
+	}
+	failed := 0
+	for _, summary := range summaries {
+		failed += summary.Outcome.Failed
+	}
+	if failed > 0 {
+		return exit(exitFailedRows, fmt.Errorf("%d rows failed: see `modulo rows list`", failed))
+	}
+	return nil
+}
+
+// onceSummary is one job's line of once -o json.
+type onceSummary struct {
+	Job      string  `json:"job"`
+	Workers  int     `json:"workers"`
+	Sent     int     `json:"sent"`
+	Done     int     `json:"done"`
+	Failed   int     `json:"failed"`
+	Repeated int     `json:"repeated"`
+	Seconds  float64 `json:"seconds"`
+}
+
+func (a *app) printSummaries(output string, summaries []jobs.Summary) error {
+	p := printed{head: []string{"JOB", "WORKERS", "SENT", "DONE", "FAILED", "REPEATED", "TOOK"}}
+	lines := make([]onceSummary, len(summaries))
+	for i, s := range summaries {
+		o := s.Outcome
+		lines[i] = onceSummary{s.Job, s.Workers, o.Sent, o.Done, o.Failed, o.Repeated, o.Took.Seconds()}
+		p.rows = append(p.rows, []string{
+			s.Job, strconv.Itoa(s.Workers), strconv.Itoa(o.Sent), strconv.Itoa(o.Done), strconv.Itoa(o.Failed),
+			strconv.Itoa(o.Repeated), o.Took.Round(time.Millisecond).String(),
+		})
+	}
+	p.value = lines
+	return a.print(output, p)
+}

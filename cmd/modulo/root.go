@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"modulo/internal/config"
+	"modulo/jobs"
+	"modulo/store"
+)
+
+// Exit codes, as documented in docs/cli.md.
+const (
+	exitRuntime     = 1
+	exitUsage       = 2 // wrong flags or configuration
+	exitFailedRows  = 4 // finished, but rows failed
+	exitUnreachable = 5 // database or broker
+	exitRefused     = 6
+)
+
+// exitError is an error with the exit code it calls for.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func exit(code int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{code, err}
+}
+
+// terminal is what a command sees of the process it runs in.
+type terminal struct {
+	in        io.Reader
+	out, err  io.Writer
+	lookupEnv func(string) (string, bool)
+}
+
+// app is the state that the commands share: where they write, and the flags that all of them know.
+type app struct {
+	terminal
+	configPath, databaseURL, brokerURL string
+	logLevel, logFormat                string
+}
+
+// run runs the command line and returns the exit code. It is main without the process, for tests too.
+func run(ctx context.Context, args []string, t terminal) int {
+	a := &app{terminal: t}
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(t.in)
+	root.SetOut(t.out)
+	root.SetErr(t.err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(t.err, "modulo:", err)
+	return codeOf(err)
+}
+
+func codeOf(err error) int {
+	var withCode *exitError
+	var schema *store.SchemaError
+	var ended signalled
+	var published *jobs.PublishError
+	switch {
+	case errors.As(err, &withCode):
+		return withCode.code
+	case errors.As(err, &ended):
+		return ended.exitCode()
+	case errors.As(err, &schema):
+		return exitRefused
+	case store.IsUnreachable(err):
+		return exitUnreachable
+	case errors.As(err, &published) && published.Fault == jobs.FaultConfiguration:
+		return exitUsage
+	case errors.As(err, &published):
+		return exitUnreachable
+	}
+	return exitRuntime
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "modulo",
+		Short: "Drains PostgreSQL tables into ActiveMQ, in parallel, without losing a row",
+		Long: `Modulo runs K workers of a job. Worker w selects the pending rows where id % K = w, sends each row's event to
+ActiveMQ, waits for the broker's receipt and only then marks the row done.
+
+Every flag can also be given as an environment variable: --shutdown-timeout as MODULO_SHUTDOWN_TIMEOUT.`,
+		Example: `  modulo demo                         everything on this machine, with private servers
+  modulo migrate up                   create or update the schema modulo
+  modulo run --workers 5              the service
+  modulo rows list outbox             rows that failed`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return exit(exitUsage, flagsFromEnvironment(cmd.Flags(), a.lookupEnv))
+		},
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.configPath, "config", "", "configuration `file` (YAML)")
+	flags.StringVar(&a.databaseURL, "database-url", "", "PostgreSQL `URL`; else DATABASE_URL, else the PG* variables")
+	flags.StringVar(&a.brokerURL, "broker-url", "", "broker `URL`, as in stomp://user:password@host:61613; several with commas")
+	flags.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&a.logFormat, "log-format", "", "json or console (default: console on a terminal, else json)")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return exit(exitUsage, fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
+	})
+	root.AddCommand(
+		a.runCommand(), a.onceCommand(), a.demoCommand(), a.migrateCommand(), a.initCommand(),
+		a.statusCommand(), a.rowsCommand(), a.versionCommand(),
+	)
+	for _, c := range root.Commands() {
+		usageErrors(c)
+	}
+	return root
+}
+
+// usageErrors gives wrong arguments the exit code of wrong flags.
+func usageErrors(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return exit(exitUsage, fmt.Errorf("%w (usage: %s)", err, cmd.UseLine()))
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageErrors(sub)
+	}
+}
+
+// flagsFromEnvironment sets the flags that were not given from variables like MODULO_LOG_LEVEL.
+func flagsFromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) error {
+	var problems []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := "MODULO_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := lookup(name)
+		if !ok || f.Changed || f.Name == "help" {
+			return
+		}
+		if err := flags.Set(f.Name, value); err != nil {
+			problems = append(problems, fmt.Errorf("environment variable %s: %w", name, err))
+		}
+	})
+	return errors.Join(problems...)
+}
+
+// load reads the configuration with the flags of this command line.
+func (a *app) load(over config.Overrides) (*config.Config, error) {
+	over.DatabaseURL, over.BrokerURL = a.databaseURL, a.brokerURL
+	if over.DatabaseURL == "" {
+		over.DatabaseURL, _ = a.lookupEnv("DATABASE_URL")
+	}
+	c, err := config.Load(a.configPath, a.lookupEnv, over)
+	if err != nil {
+		return nil, exit(exitUsage, err)
+	}
+	return c, nil
+}
+
+// database opens the database of the configuration.
+func (a *app) database(ctx context.Context, c *config.Config) (*store.DB, error) {
+	return store.Open(ctx, store.Config{
+		URL: c.Database.URL, MaxConns: c.Database.MaxConns, StatementTimeout: time.Duration(c.Database.StatementTimeout),
+		ApplicationName: "modulo",
+	})
+}
+
+// logger writes to stderr, for people on a terminal and as JSON for machines.
+func (a *app) logger() (zerolog.Logger, error) {
+	level, err := zerolog.ParseLevel(a.logLevel)
+	if err != nil || level == zerolog.NoLevel {
+		return zerolog.Nop(), exit(exitUsage, fmt.Errorf("--log-level %q: want debug, info, warn or error", a.logLevel))
+	}
+	format := a.logFormat
+	if format == "" {
+		format = "json"
+		if isTerminal(a.err) {
+			format = "console"
+		}
+	}
+	out := a.err
+	switch format {
+	case "json":
+	case "console":
+		_, noColor := a.lookupEnv("NO_COLOR")
+		out = zerolog.ConsoleWriter{Out: a.err, TimeFormat: "15:04:05.000", NoColor: noColor || !isTerminal(a.err)}
+	default:
+		return zerolog.Nop(), exit(exitUsage, fmt.Errorf("--log-format %q: want json or console", format))
+	}
+	return zerolog.New(zerolog.SyncWriter(out)).Level(level).With().Timestamp().Logger(), nil
+}

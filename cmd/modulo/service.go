@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"modulo/broker"
+	"modulo/internal/config"
+	"modulo/jobs"
+	"modulo/store"
+)
+
+// startPatience is how long the service waits for a database that is not up yet.
+const startPatience = time.Minute
+
+// serviceFlags are the flags of run and once.
+type serviceFlags struct {
+	workers, batch, window int
+	every                  time.Duration
+	cron, timezone         string
+	confirm                string
+	jobs                   []string
+	shutdownTimeout        time.Duration
+}
+
+func (f *serviceFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.IntVar(&f.workers, "workers", 0, "number of workers `K` of each job")
+	flags.IntVar(&f.batch, "batch", 0, "most rows fetched, sent and marked together")
+	flags.DurationVar(&f.every, "every", 0, "time between the passes of a worker")
+	flags.StringVar(&f.cron, "cron", "", "cron `expression` instead of --every")
+	flags.StringVar(&f.timezone, "timezone", "", "time zone of --cron, as in Europe/Berlin (default UTC)")
+	flags.StringVar(&f.confirm, "confirm", "", "auto, transaction or receipt")
+	flags.IntVar(&f.window, "window", 0, "most messages without a receipt, with --confirm receipt")
+	flags.StringArrayVar(&f.jobs, "job", nil, "only this job; can be repeated")
+	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long a stop may take")
+	cmd.MarkFlagsMutuallyExclusive("every", "cron")
+	cmd.MarkFlagsMutuallyExclusive("every", "timezone")
+}
+
+// overrides are the flags that were given.
+func (f *serviceFlags) overrides(cmd *cobra.Command) config.Overrides {
+	over := config.Overrides{Confirm: f.confirm, Cron: f.cron, Timezone: f.timezone, JobNames: f.jobs}
+	if cmd.Flags().Changed("workers") {
+		over.Workers = &f.workers
+	}
+	if cmd.Flags().Changed("batch") {
+		over.Batch = &f.batch
+	}
+	if cmd.Flags().Changed("window") {
+		over.Window = &f.window
+	}
+	if cmd.Flags().Changed("every") {
+		over.Every = &f.every
+	}
+	return over
+}
+
+// service is a jobs.Service on real parts.
+type service struct {
+	*jobs.Service
+	db      *store.DB
+	broker  broker.Broker
+	sources map[string]*store.Source
+}
+
+// openService connects to the database, checks schema and jobs against it, and puts the workers together. The
+// broker is connected to by the workers.
+func (a *app) openService(ctx context.Context, c *config.Config, grace time.Duration, log zerolog.Logger) (_ *service, err error) {
+	mq, err := broker.New(c.BrokerConfig())
+	if err != nil {
+		return nil, exit(exitUsage, err)
+	}
+	db, err := a.awaitDatabase(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			db.Close()
+		}
+	}()
+	if err := db.CheckSchema(ctx); err != nil {
+		return nil, err
+	}
+	sources, err := openSources(ctx, db, c.JobList(), log)
+	if err != nil {
+		return nil, err
+	}
+	newWorker := func(_ context.Context, job *jobs.Job, shard jobs.Shard) (*jobs.Worker, error) {
+		rows := sources[job.Name].Worker(shard)
+		return jobs.NewWorker(jobs.WorkerConfig{
+			Job: job, Shard: shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(), Log: log, Grace: grace,
+		})
+	}
+	workers, err := jobs.NewService(ctx, c.JobList(), db.NextEpoch, newWorker)
+	if err != nil {
+		return nil, err
+	}
+	return &service{workers, db, mq, sources}, nil
+}
+
+// awaitDatabase opens the database; one that is not up yet gets some time.
+func (a *app) awaitDatabase(ctx context.Context, c *config.Config, log zerolog.Logger) (*store.DB, error) {
+	deadline := time.Now().Add(startPatience)
+	for told := false; ; told = true {
+		db, err := a.database(ctx, c)
+		if err == nil || !store.IsUnreachable(err) || ctx.Err() != nil || time.Now().After(deadline) {
+			return db, err
+		}
+		if !told {
+			log.Warn().Err(err).Dur("patience_ms", startPatience).Msg("waiting for the database")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func openSources(ctx context.Context, db *store.DB, list []*jobs.Job, log zerolog.Logger) (map[string]*store.Source, error) {
+	sources := map[string]*store.Source{}
+	for _, job := range list {
+		source, warnings, err := db.OpenSource(ctx, job)
+		if err != nil && store.IsUnreachable(err) {
+			return nil, err
+		}
+		if err != nil {
+			return nil, exit(exitUsage, fmt.Errorf("job %s: %w", job.Name, err))
+		}
+		for _, warning := range warnings {
+			log.Warn().Str("job", job.Name).Msg(warning.Error())
+		}
+		sources[job.Name] = source
+	}
+	return sources, nil
+}

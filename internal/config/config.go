@@ -1,0 +1,253 @@
+// Package config reads the configuration: defaults, then the file, then the environment, then the flags. It is read
+// once, strictly: a key that is not known is an error that names its line.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"modulo/broker"
+	"modulo/jobs"
+)
+
+// Config is everything that can be set. Load returns it complete and checked.
+type Config struct {
+	Database Database          `yaml:"database"`
+	Broker   Broker            `yaml:"broker"`
+	Jobs     map[string]rawJob `yaml:"jobs"`
+
+	jobs []*jobs.Job
+}
+
+// Database says where the rows are.
+type Database struct {
+	// URL is a PostgreSQL connection string. Empty: the PG* variables of libpq.
+	URL      string `yaml:"url"`
+	MaxConns int    `yaml:"max_conns"` // connections of this instance; each worker uses up to two at a time
+	// StatementTimeout is how long one statement may take, from our side: a database that does not answer is noticed.
+	StatementTimeout Duration `yaml:"statement_timeout"`
+}
+
+// Broker says where the messages go.
+type Broker struct {
+	URL            string   `yaml:"url"`
+	Username       string   `yaml:"username"`
+	Password       string   `yaml:"password"`
+	PasswordFile   string   `yaml:"password_file"`
+	VirtualHost    string   `yaml:"virtual_host"`
+	Heartbeat      Duration `yaml:"heartbeat"`
+	ReceiptTimeout Duration `yaml:"receipt_timeout"`
+	Confirm        string   `yaml:"confirm"`
+	Window         int      `yaml:"window"`
+	KeepPrefix     bool     `yaml:"keep_prefix"`
+	TLS            TLS      `yaml:"tls"`
+}
+
+// TLS names the files for stomp+tls URLs.
+type TLS struct {
+	CAFile     string `yaml:"ca_file"`
+	CertFile   string `yaml:"cert_file"`
+	KeyFile    string `yaml:"key_file"`
+	ServerName string `yaml:"server_name"`
+}
+
+// Overrides are the values of flags and environment variables; nil or empty where none was given.
+type Overrides struct {
+	DatabaseURL, BrokerURL string
+	Confirm                string
+	Window                 *int
+	Workers, Batch         *int // of every selected job
+	Every                  *time.Duration
+	Cron, Timezone         string
+	JobNames               []string // only these jobs
+}
+
+// Load reads the file (none if path is empty) and applies the overrides. The errors are for the operator: each says
+// what, where and what to do.
+func Load(path string, lookup func(string) (string, bool), over Overrides) (*Config, error) {
+	c := defaults()
+	if path != "" {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("configuration: %w", err)
+		}
+		if err := c.parse(text, lookup); err != nil {
+			return nil, fmt.Errorf("configuration %s: %w", path, err)
+		}
+	}
+	if len(c.Jobs) == 0 {
+		c.Jobs = map[string]rawJob{outboxJob: {}}
+	}
+	if err := c.apply(over); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return c, nil
+}
+
+func defaults() *Config {
+	return &Config{
+		Database: Database{MaxConns: 16, StatementTimeout: Duration(time.Minute)},
+		Broker: Broker{
+			URL: "stomp://127.0.0.1:61613", Confirm: "auto", Window: 256,
+			Heartbeat: Duration(10 * time.Second), ReceiptTimeout: Duration(30 * time.Second),
+		},
+	}
+}
+
+func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return readable(err)
+	}
+	if err := unknownKeys(text); err != nil {
+		return err
+	}
+	if err := expandAll(&document, lookup); err != nil {
+		return err
+	}
+	return readable(document.Decode(c))
+}
+
+var unknownField = regexp.MustCompile(`^(line \d+): field (\S+) not found in type .*$`)
+
+// unknownKeys reads the file strictly, for its keys only: the values still hold variables.
+func unknownKeys(text []byte) error {
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	var typeError *yaml.TypeError
+	if err := decoder.Decode(new(Config)); !errors.As(err, &typeError) {
+		return nil // other errors come up again when the values are read
+	}
+	typeError.Errors = slices.DeleteFunc(typeError.Errors, func(text string) bool { return !unknownField.MatchString(text) })
+	if len(typeError.Errors) == 0 {
+		return nil
+	}
+	return readable(typeError)
+}
+
+// readable words yaml's complaints for people who do not know our types.
+func readable(err error) error {
+	var typeError *yaml.TypeError
+	if !errors.As(err, &typeError) {
+		return err
+	}
+	var problems []error
+	for _, text := range typeError.Errors {
+		problems = append(problems, errors.New(unknownField.ReplaceAllString(text, `$1: unknown key "$2"`)))
+	}
+	return errors.Join(problems...)
+}
+
+var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
+
+// expandAll replaces ${NAME} in values by the environment. It works on values after parsing, so that what a variable
+// holds cannot change the structure of the file.
+func expandAll(node *yaml.Node, lookup func(string) (string, bool)) error {
+	var problems []error
+	if node.Kind == yaml.ScalarNode && variable.MatchString(node.Value) {
+		if node.Style == 0 {
+			node.Tag = "" // what it is depends on the value
+		}
+		node.Value = variable.ReplaceAllStringFunc(node.Value, func(match string) string {
+			name := match[2 : len(match)-1]
+			value, ok := lookup(name)
+			if !ok {
+				problems = append(problems, fmt.Errorf("line %d: environment variable %s is not set", node.Line, name))
+			}
+			return value
+		})
+	}
+	for _, child := range node.Content {
+		problems = append(problems, expandAll(child, lookup))
+	}
+	return errors.Join(problems...)
+}
+
+func (c *Config) apply(over Overrides) error {
+	if over.DatabaseURL != "" {
+		c.Database.URL = over.DatabaseURL
+	}
+	if over.BrokerURL != "" {
+		c.Broker.URL = over.BrokerURL
+	}
+	if over.Confirm != "" {
+		c.Broker.Confirm = over.Confirm
+	}
+	if over.Window != nil {
+		c.Broker.Window = *over.Window
+	}
+	if c.Broker.Window < 1 {
+		return fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window)
+	}
+	problems := []error{c.checkDatabase(), c.readPassword()}
+	for _, name := range over.JobNames {
+		if _, ok := c.Jobs[name]; !ok {
+			problems = append(problems, fmt.Errorf("job %q is not in the configuration; it has: %s", name, strings.Join(c.names(), ", ")))
+		}
+	}
+	for _, name := range c.names() {
+		if len(over.JobNames) > 0 && !slices.Contains(over.JobNames, name) {
+			continue
+		}
+		job, err := c.Jobs[name].job(name, over)
+		problems = append(problems, err)
+		c.jobs = append(c.jobs, job)
+	}
+	return errors.Join(problems...)
+}
+
+func (c *Config) checkDatabase() error {
+	if c.Database.MaxConns < 2 || c.Database.MaxConns > 10_000 {
+		return fmt.Errorf("database.max_conns: %d is not within 2 and 10000", c.Database.MaxConns)
+	}
+	if c.Database.StatementTimeout < Duration(time.Second) {
+		return fmt.Errorf("database.statement_timeout: %s is less than 1s", time.Duration(c.Database.StatementTimeout))
+	}
+	return nil
+}
+
+func (c *Config) readPassword() error {
+	switch {
+	case c.Broker.PasswordFile == "":
+		return nil
+	case c.Broker.Password != "":
+		return errors.New("broker: password and password_file exclude each other")
+	}
+	text, err := os.ReadFile(c.Broker.PasswordFile)
+	if err != nil {
+		return fmt.Errorf("broker.password_file: %w", err)
+	}
+	c.Broker.Password = strings.TrimRight(string(text), "\r\n")
+	return nil
+}
+
+func (c *Config) names() []string {
+	names := make([]string, 0, len(c.Jobs))
+	for name := range c.Jobs {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// JobList returns the selected jobs, checked, by name.
+func (c *Config) JobList() []*jobs.Job { return c.jobs }
+
+// BrokerConfig is the broker part as the package broker wants it.
+func (c *Config) BrokerConfig() broker.Config {
+	b := c.Broker
+	return broker.Config{
+		URL: b.URL, Username: b.Username, Password: b.Password, VirtualHost: b.VirtualHost,
+		TLS:       broker.TLS{CAFile: b.TLS.CAFile, CertFile: b.TLS.CertFile, KeyFile: b.TLS.KeyFile, ServerName: b.TLS.ServerName},
+		Heartbeat: time.Duration(b.Heartbeat), ReceiptTimeout: time.Duration(b.ReceiptTimeout),
+		Confirm: b.Confirm, Window: b.Window, KeepPrefix: b.KeepPrefix,
+	}
+}

@@ -1,0 +1,209 @@
+package local
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+)
+
+// ActiveMQ is a private ActiveMQ Classic broker. The methods that start and stop it are not safe for concurrent use.
+type ActiveMQ struct {
+	cfg                       ActiveMQConfig
+	java, jar                 string
+	stomp, openWire, stompTLS int      // ports
+	run                       *process // nil: stopped
+}
+
+// StartActiveMQ starts a broker on free loopback ports and returns when it accepts STOMP clients. ctx limits the
+// start only.
+func StartActiveMQ(ctx context.Context, cfg ActiveMQConfig) (*ActiveMQ, error) {
+	mq := &ActiveMQ{}
+	if err := mq.prepare(cfg); err != nil {
+		return nil, fmt.Errorf("prepare activemq: %w", err)
+	}
+	if err := mq.Start(ctx); err != nil {
+		return nil, err
+	}
+	return mq, nil
+}
+
+func (mq *ActiveMQ) prepare(cfg ActiveMQConfig) error {
+	var err error
+	if mq.cfg, err = cfg.withDefaults(); err != nil {
+		return err
+	}
+	if mq.java, err = javaProgram(); err != nil {
+		return err
+	}
+	if mq.jar, err = activemqJar(); err != nil {
+		return err
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	mq.stomp, mq.openWire, mq.stompTLS = ports[0], ports[1], ports[2]
+	return mq.writeFiles()
+}
+
+func (mq *ActiveMQ) configFile() string  { return filepath.Join(mq.cfg.Dir, "activemq.xml") }
+func (mq *ActiveMQ) logSettings() string { return filepath.Join(mq.cfg.Dir, "log4j.properties") }
+func (mq *ActiveMQ) dataDir() string     { return filepath.Join(mq.cfg.Dir, "data") }
+
+// LogFile is where the broker's log goes.
+func (mq *ActiveMQ) LogFile() string { return filepath.Join(mq.cfg.Dir, "activemq.log") }
+
+// URL is the address for STOMP, without a login.
+func (mq *ActiveMQ) URL() string { return "stomp://" + loopback(mq.stomp) }
+
+// TLSURL is the address for STOMP over TLS; empty without ActiveMQConfig.TLS.
+func (mq *ActiveMQ) TLSURL() string {
+	if mq.cfg.TLS == nil {
+		return ""
+	}
+	return "stomp+tls://" + loopback(mq.stompTLS)
+}
+
+// OpenWireURL is the address for ActiveMQ's own clients.
+func (mq *ActiveMQ) OpenWireURL() string { return "tcp://" + loopback(mq.openWire) }
+
+// PID is the broker's process; 0 while it is stopped.
+func (mq *ActiveMQ) PID() int {
+	if mq.run == nil {
+		return 0
+	}
+	return mq.run.pid()
+}
+
+// Start starts the stopped or killed broker again, on the same ports and store, and returns when it accepts STOMP
+// clients.
+func (mq *ActiveMQ) Start(ctx context.Context) error {
+	if mq.run != nil {
+		return errors.New("start activemq: already started")
+	}
+	run, err := spawn(mq.command(), mq.LogFile(), syscall.SIGKILL)
+	if err != nil {
+		return fmt.Errorf("start activemq: %w", err)
+	}
+	if err := await(ctx, run, mq.Ping); err != nil {
+		run.kill()
+		return fmt.Errorf("start activemq: %w", err)
+	}
+	mq.run = run
+	return nil
+}
+
+func (mq *ActiveMQ) command() *exec.Cmd {
+	args := []string{"-Xmx" + mq.cfg.Heap, "-Djava.awt.headless=true"}
+	if mq.cfg.QuickStart {
+		args = append(args, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+	}
+	args = append(args,
+		"--add-opens", "java.base/java.lang=ALL-UNNAMED", // the configuration is read by reflection
+		"-Dactivemq.home="+filepath.Dir(filepath.Dir(mq.jar)),
+		"-Dactivemq.base="+mq.cfg.Dir,
+		"-Dactivemq.conf="+mq.cfg.Dir,
+		"-Dactivemq.data="+mq.dataDir(),
+		"-Dlog4j.configuration="+fileURL(mq.logSettings()),
+		"-jar", mq.jar, "start", "xbean:"+fileURL(mq.configFile()))
+	cmd := exec.Command(mq.java, args...)
+	cmd.Dir = mq.cfg.Dir
+	return cmd
+}
+
+func fileURL(path string) string { return (&url.URL{Scheme: "file", Path: path}).String() }
+
+// Ping connects over STOMP and says whether the broker answered. It has no login: a broker with users is ready when it says ERROR to that.
+func (mq *ActiveMQ) Ping(ctx context.Context) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", loopback(mq.stomp))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	if _, err := io.WriteString(conn, "CONNECT\naccept-version:1.2\nhost:localhost\n\n\x00"); err != nil {
+		return err
+	}
+	answer, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if answer == "CONNECTED\n" || answer == "ERROR\n" && len(mq.cfg.Users) > 0 {
+		return nil
+	}
+	return fmt.Errorf("answer to CONNECT: %q", answer)
+}
+
+// Stop shuts the broker down. A stopped broker stays stopped.
+func (mq *ActiveMQ) Stop() error {
+	if mq.run == nil {
+		return nil
+	}
+	err := mq.run.stop(syscall.SIGTERM, 128+int(syscall.SIGTERM)) // as the virtual machine ends on a signal
+	mq.run = nil
+	if err != nil {
+		return fmt.Errorf("stop activemq: %w", err)
+	}
+	return nil
+}
+
+// Kill ends the broker with SIGKILL.
+func (mq *ActiveMQ) Kill() {
+	if mq.run != nil {
+		mq.run.kill()
+		mq.run = nil
+	}
+}
+
+// Pause stops the broker with SIGSTOP: connections stay open and nothing answers.
+func (mq *ActiveMQ) Pause() error {
+	if mq.run == nil {
+		return errors.New("pause activemq: not running")
+	}
+	if err := mq.run.pause(); err != nil {
+		return fmt.Errorf("pause activemq: %w", err)
+	}
+	return nil
+}
+
+// Resume lets a paused broker go on; one that is not paused is left alone.
+func (mq *ActiveMQ) Resume() error {
+	if mq.run == nil {
+		return nil
+	}
+	if err := mq.run.resume(); err != nil {
+		return fmt.Errorf("resume activemq: %w", err)
+	}
+	return nil
+}
+
+func javaProgram() (string, error) {
+	if home := os.Getenv("JAVA_HOME"); home != "" {
+		return filepath.Join(home, "bin", "java"), nil
+	}
+	java, err := exec.LookPath("java")
+	if err != nil {
+		return "", fmt.Errorf("java: %w; Debian's package is default-jre-headless", ErrNotInstalled)
+	}
+	return java, nil
+}
+
+// activemqJar finds the broker below ACTIVEMQ_HOME or where Debian's package puts it.
+func activemqJar() (string, error) {
+	jar := "/usr/share/activemq/bin/activemq.jar"
+	if home := os.Getenv("ACTIVEMQ_HOME"); home != "" {
+		jar = filepath.Join(home, "bin", "activemq.jar")
+	}
+	if _, err := os.Stat(jar); err != nil {
+		return "", fmt.Errorf("%s: %w; Debian's package is activemq", jar, ErrNotInstalled)
+	}
+	return jar, nil
+}

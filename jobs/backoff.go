@@ -1,0 +1,62 @@
+package jobs
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// backoff paces repeats after a fault: it doubles from min to max; each pause is drawn from its upper half, so that
+// workers which failed together do not come back together.
+type backoff struct {
+	min, max time.Duration
+	current  time.Duration
+}
+
+func (b *backoff) next() time.Duration {
+	b.current = min(max(2*b.current, b.min), b.max)
+	return b.current/2 + rand.N(b.current/2+1)
+}
+
+func (b *backoff) reset() { b.current = 0 }
+
+// Delay is the pause before the next attempt of a row that failed attempts times; 0 when its attempts are used up.
+func (p RetryPolicy) Delay(attempts int) time.Duration {
+	if attempts >= p.MaxAttempts {
+		return 0
+	}
+	b := backoff{min: p.MinBackoff, max: p.MaxBackoff}
+	for range min(attempts-1, 62) {
+		if b.current = max(2*b.current, b.min); b.current >= b.max {
+			break
+		}
+	}
+	return b.next()
+}
+
+// pause waits; false if ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// outlive returns a context that ends grace after ctx does: what is in flight when a stop is asked for is finished
+// under it. A worker that was fenced gets no grace.
+func outlive(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	finish, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if context.Cause(ctx) == ErrFenced || pause(finish, grace) {
+			cancel(context.Cause(ctx))
+		}
+	})
+	return finish, func() {
+		stop()
+		cancel(context.Canceled)
+	}
+}

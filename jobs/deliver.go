@@ -1,0 +1,246 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// deliver builds, sends and confirms one batch. It parks the rows that were refused for themselves and returns the ids
+// that are confirmed, sorted, also beside an error.
+func (w *Worker) deliver(finish context.Context, batch Batch, under *suspects, outcome *Outcome) (done []int64, err error) {
+	messages, failures := w.build(batch)
+	d := &sending{worker: w, suspects: under, outcome: outcome, attempts: map[int64]int{}}
+	for _, row := range batch.Rows {
+		if row.Attempts > 0 {
+			d.attempts[row.ID] = row.Attempts
+		}
+	}
+	err = d.send(finish, messages)
+	for _, f := range failures {
+		w.hold(f.Key)
+	}
+	failures = append(failures, d.refused...)
+	outcome.Failed += len(failures)
+	slices.Sort(d.confirmed)
+	return d.confirmed, errors.Join(err, w.park(finish, failures))
+}
+
+// build returns the messages to send. In an ordered job the rows behind a failed one of their key are left out.
+func (w *Worker) build(batch Batch) ([]Message, []Failure) {
+	if !w.Job.Ordered {
+		return w.builder.Build(batch)
+	}
+	batch.Rows = slices.DeleteFunc(batch.Rows, func(row Row) bool { return w.holds(row.Key) })
+	messages, failures := w.builder.Build(batch)
+	failedAt := map[string]int64{}
+	for _, f := range slices.Backward(failures) {
+		failedAt[f.Key] = f.RowID
+	}
+	messages = slices.DeleteFunc(messages, func(m Message) bool {
+		at, failed := failedAt[m.Key]
+		return failed && m.Key != "" && m.RowID > at
+	})
+	return messages, failures
+}
+
+// hold keeps the rows of a key from being sent for the rest of the pass; rows without a key have no order.
+func (w *Worker) hold(key string) {
+	if w.Job.Ordered && key != "" {
+		w.held[key] = struct{}{}
+	}
+}
+
+func (w *Worker) holds(key string) bool {
+	_, held := w.held[key]
+	return held
+}
+
+// park records failures with the time of their next attempt. Only what the broker refused is worth another attempt
+// by itself; a row that cannot be sent as it is waits for a person.
+func (w *Worker) park(finish context.Context, failures []Failure) error {
+	if len(failures) == 0 {
+		return nil
+	}
+	for i := range failures {
+		f := &failures[i]
+		if f.Class == ClassRefused {
+			f.RetryAfter = w.Job.Retry.Delay(f.Attempts)
+		}
+		w.Log.Warn().Int64("row_id", f.RowID).Str("event_id", f.EventID).Str("class", string(f.Class)).
+			Str("reason", f.Reason).Int("attempts", f.Attempts).Dur("retry_after_ms", f.RetryAfter).Msg("row failed")
+	}
+	if err := w.Failures.Park(finish, failures); err != nil {
+		return fmt.Errorf("park %d failed rows: %w", len(failures), err)
+	}
+	return nil
+}
+
+// sending is the way of one batch's messages to the broker.
+type sending struct {
+	worker    *Worker
+	suspects  *suspects
+	outcome   *Outcome
+	attempts  map[int64]int // earlier ones, of rows to retry
+	confirmed []int64
+	refused   []Failure
+}
+
+// send publishes the messages in parts that isolate what a connection did not survive before.
+func (d *sending) send(ctx context.Context, messages []Message) error {
+	for _, part := range d.suspects.split(messages) {
+		err := d.publish(ctx, part)
+		if err == nil {
+			continue
+		}
+		if connectionLost(err) {
+			d.suspect(part)
+		}
+		return err
+	}
+	if slices.ContainsFunc(messages, d.suspects.hasMessage) {
+		d.suspects.clear()
+	}
+	return nil
+}
+
+// suspect narrows the suspicion after a lost connection. A single message that was set aside, and is lost again after
+// the broker has taken others, is to blame.
+func (d *sending) suspect(part []Message) {
+	w, id := d.worker, part[0].RowID
+	if since, aside := w.aside[id]; aside && len(part) == 1 {
+		if w.carried.After(since) {
+			delete(w.aside, id)
+			d.refuse(part[0], "the connection was lost each time this message was sent, though others went through")
+		}
+		return
+	}
+	d.suspects.add(part)
+	if id, ok := d.suspects.single(); ok {
+		w.aside[id] = time.Now()
+		d.suspects.clear()
+	}
+}
+
+func connectionLost(err error) bool {
+	var published *PublishError
+	return errors.As(err, &published) && published.Fault == FaultConnection
+}
+
+// publish sends messages in order; what is refused as a whole it sends in halves, to find the culprit.
+func (d *sending) publish(ctx context.Context, messages []Message) error {
+	w := d.worker
+	if w.Job.Ordered {
+		messages = slices.DeleteFunc(slices.Clone(messages), func(m Message) bool { return w.holds(m.Key) })
+	}
+	if len(messages) == 0 {
+		return nil
+	}
+	if err := w.Publisher.Connect(ctx); err != nil {
+		return fmt.Errorf("connect to the broker: %w", err)
+	}
+	if first, rest := w.unordered(messages); len(rest) > 0 {
+		if err := d.publish(ctx, first); err != nil {
+			return err
+		}
+		return d.publish(ctx, rest)
+	}
+	err := d.publishOnce(ctx, messages)
+	var published *PublishError
+	if !errors.As(err, &published) || published.Fault != FaultMessage {
+		return err
+	}
+	if len(published.Refused) > 0 {
+		return nil
+	}
+	if len(messages) == 1 {
+		d.refuse(messages[0], published.Err.Error())
+		return nil
+	}
+	if err := d.publish(ctx, messages[:len(messages)/2]); err != nil {
+		return err
+	}
+	return d.publish(ctx, messages[len(messages)/2:])
+}
+
+// unordered cuts off the first messages that may be under way together. Where the broker confirms one message at a
+// time, a refused one must not be overtaken by a later one of its key.
+func (w *Worker) unordered(messages []Message) (first, rest []Message) {
+	if !w.Job.Ordered || w.Publisher.Atomic() {
+		return messages, nil
+	}
+	keys := map[string]struct{}{}
+	for i, m := range messages {
+		if _, seen := keys[m.Key]; seen && m.Key != "" {
+			return messages[:i], messages[i:]
+		}
+		keys[m.Key] = struct{}{}
+	}
+	return messages, nil
+}
+
+// publishOnce hands the messages to the broker and notes what became of each.
+func (d *sending) publishOnce(ctx context.Context, messages []Message) error {
+	w := d.worker
+	d.outcome.Sent += len(messages)
+	d.outcome.Repeated += w.forgetDoubts(messages)
+	err := w.Publisher.Publish(ctx, messages)
+	if err == nil {
+		w.carried = time.Now()
+		for i := range messages {
+			d.confirmed = append(d.confirmed, messages[i].RowID)
+		}
+		return nil
+	}
+	var published *PublishError
+	if !errors.As(err, &published) {
+		published = &PublishError{Fault: FaultConnection, Err: err}
+		err = published
+	}
+	for _, i := range published.Confirmed {
+		d.confirmed = append(d.confirmed, messages[i].RowID)
+		w.carried = time.Now()
+	}
+	for _, r := range published.Refused {
+		d.refuse(messages[r.Index], r.Reason)
+	}
+	if published.Fault == FaultConnection {
+		w.doubt(messages, published)
+	}
+	return err
+}
+
+// doubt remembers the messages whose outcome is unknown.
+func (w *Worker) doubt(messages []Message, known *PublishError) {
+	for i := range messages {
+		refused := slices.ContainsFunc(known.Refused, func(r Refusal) bool { return r.Index == i })
+		if !refused && !slices.Contains(known.Confirmed, i) {
+			w.doubtful[messages[i].RowID] = struct{}{}
+		}
+	}
+}
+
+// forgetDoubts counts the messages that are sent again because their outcome is unknown.
+func (w *Worker) forgetDoubts(messages []Message) (repeats int) {
+	if len(w.doubtful) == 0 {
+		return 0
+	}
+	for i := range messages {
+		if _, doubtful := w.doubtful[messages[i].RowID]; doubtful {
+			delete(w.doubtful, messages[i].RowID)
+			repeats++
+		}
+	}
+	return repeats
+}
+
+// refuse notes that the broker refused a message for itself.
+func (d *sending) refuse(m Message, reason string) {
+	d.worker.hold(m.Key)
+	d.refused = append(d.refused, Failure{
+		RowID: m.RowID, Key: m.Key, EventID: string(m.EventID), Class: ClassRefused, Reason: reason,
+		Attempts: d.attempts[m.RowID] + 1,
+	})
+}

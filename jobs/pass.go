@@ -1,0 +1,223 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+)
+
+// flight is a batch on its way to the publish stage.
+type flight struct {
+	ids   []int64 // as fetched: in flight until they land
+	batch Batch
+}
+
+// delivery is a batch on its way from the publish stage to the mark stage.
+type delivery struct {
+	ids  []int64 // as fetched
+	done []int64 // confirmed: to be marked
+}
+
+// drain runs the three stages beside each other: while batch n is marked, batch n+1 may be sent and batch n+2 fetched.
+// The channels have no buffer: at most two batches are sent and not yet marked.
+func (w *Worker) drain(ctx, finish context.Context) (Outcome, error) {
+	fetchCtx, stopFetching := context.WithCancel(ctx)
+	defer stopFetching()
+	fetched, confirmed := make(chan flight), make(chan delivery)
+	var fetch, publish, mark Outcome
+	var fetchErr, markErr error
+	var stages sync.WaitGroup
+	stages.Go(func() {
+		defer close(fetched)
+		fetchErr = guard(func() error { return w.fetchAll(fetchCtx, fetched, &fetch) })
+	})
+	stages.Go(func() {
+		markErr = guard(func() error { return w.markAll(finish, confirmed, &mark) })
+		stopFetching()
+		for d := range confirmed { // only after an error
+			w.unmarked = append(w.unmarked, d.done...)
+			w.land(d.ids)
+		}
+	})
+	publishErr := guard(func() error { return w.publishAll(fetchCtx, finish, fetched, confirmed, &publish) })
+	close(confirmed)
+	stopFetching()
+	for f := range fetched {
+		w.release(f.ids)
+	}
+	stages.Wait()
+	publish.Add(fetch)
+	publish.Add(mark)
+	return publish, errors.Join(fetchErr, publishErr, markErr)
+}
+
+// fetchAll fetches batches until no pending row is left, ctx ends or failed rows have become due.
+func (w *Worker) fetchAll(ctx context.Context, fetched chan<- flight, outcome *Outcome) error {
+	for {
+		if due, err := w.lookForDue(ctx); err != nil || due {
+			outcome.again = due
+			return stopped(ctx, err)
+		}
+		f, err := w.fetch(ctx)
+		if err != nil {
+			return stopped(ctx, err)
+		}
+		if len(f.ids) > 0 {
+			select {
+			case fetched <- f:
+				outcome.Fetched += len(f.ids)
+			case <-ctx.Done():
+				w.release(f.ids)
+				return nil
+			}
+		}
+		if !f.batch.More {
+			return nil
+		}
+	}
+}
+
+// stopped hides the error of a call that ended because ctx did.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// fetch returns the next batch without the rows that are in flight, and counts it as in flight.
+func (w *Worker) fetch(ctx context.Context) (flight, error) {
+	w.fetching.Lock()
+	from := w.cursor.from(time.Now())
+	flying := w.inFlight.snapshot()
+	w.fetching.Unlock()
+
+	started := time.Now()
+	batch, err := w.Rows.Fetch(ctx, from)
+	if err != nil {
+		return flight{}, fmt.Errorf("fetch: %w", err)
+	}
+	now := time.Now()
+
+	w.fetching.Lock()
+	defer w.fetching.Unlock()
+	w.cursor.advance(batch, now.Sub(started), now)
+	if n := len(batch.Rows); n > 0 && batch.Rows[n-1].ID == math.MaxInt64 {
+		batch.More = false
+	}
+	flying.drop(&batch)
+	f := flight{ids: batch.IDs(), batch: batch}
+	if len(f.ids) > 0 {
+		w.inFlight.begin(f.ids)
+	}
+	return f, nil
+}
+
+// release ends the flight of a batch that was not sent: a sweep finds it again.
+func (w *Worker) release(ids []int64) {
+	w.land(ids)
+	w.sweep()
+}
+
+// land ends the flight of a batch. Its rows are marked, parked or held back; after an error, Pass asks for a sweep.
+func (w *Worker) land(ids []int64) {
+	w.fetching.Lock()
+	defer w.fetching.Unlock()
+	w.inFlight.end(ids)
+}
+
+func (w *Worker) sweep() {
+	w.fetching.Lock()
+	defer w.fetching.Unlock()
+	w.cursor.sweep()
+}
+
+// publishAll sends the fetched batches one after the other and hands on what the broker confirmed. It stops at the
+// first error, and before the next batch when ctx ends.
+func (w *Worker) publishAll(ctx, finish context.Context, fetched <-chan flight, confirmed chan<- delivery, outcome *Outcome) error {
+	for f := range fetched {
+		if ctx.Err() != nil {
+			w.release(f.ids)
+			return nil
+		}
+		w.leaveAside(&f.batch)
+		done, err := w.deliver(finish, f.batch, &w.suspects, outcome)
+		confirmed <- delivery{ids: f.ids, done: done}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// markAll marks what is confirmed until the channel is closed or finish ends.
+func (w *Worker) markAll(finish context.Context, confirmed <-chan delivery, outcome *Outcome) error {
+	for d := range confirmed {
+		marked, err := w.mark(finish, d.done, w.Rows.MarkDone)
+		outcome.Done += marked
+		w.land(d.ids)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mark runs a done statement for confirmed rows until it has worked: after a receipt the mark must not get lost while
+// the database is away. Rows that it cannot mark before finish ends are kept in w.unmarked.
+func (w *Worker) mark(finish context.Context, ids []int64, statement func(context.Context, []int64) error) (marked int, err error) {
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	pace := backoff{min: minPause, max: maxPause}
+	for {
+		marked, err = w.markOnce(finish, ids, statement)
+		if err == nil {
+			return marked, nil
+		}
+		w.Log.Warn().Err(err).Int("rows", len(ids)).Msg("mark done: confirmed rows wait for their mark")
+		if !pause(finish, pace.next()) {
+			w.unmarked = append(w.unmarked, ids...)
+			return 0, fmt.Errorf("mark done: %d confirmed rows are not marked: %w", len(ids), err)
+		}
+	}
+}
+
+// markOnce marks the rows. Where the database refuses because of a row, it finds that one by halving, marks the others
+// and parks it as delivered.
+func (w *Worker) markOnce(finish context.Context, ids []int64, statement func(context.Context, []int64) error) (marked int, err error) {
+	err = statement(finish, ids)
+	refused, isRefused := errors.AsType[*MarkRefused](err)
+	switch {
+	case err == nil:
+		return len(ids), nil
+	case !isRefused:
+		return 0, err
+	case len(ids) == 1:
+		w.Log.Error().Err(err).Int64("row_id", ids[0]).Msg("row was delivered but cannot be marked done")
+		return 0, w.Failures.Park(finish, []Failure{{
+			RowID: ids[0], Class: ClassUnmarkable, Reason: refused.Err.Error(), Attempts: 1, Delivered: true,
+		}})
+	}
+	for _, half := range [][]int64{ids[:len(ids)/2], ids[len(ids)/2:]} {
+		n, err := w.markOnce(finish, half, statement)
+		marked += n
+		if err != nil {
+			return marked, err
+		}
+	}
+	return marked, nil
+}
+
+// markLeftOver marks what an earlier pass could not, before anything new is fetched.
+func (w *Worker) markLeftOver(finish context.Context, outcome *Outcome) error {
+	ids := slices.Sorted(slices.Values(w.unmarked))
+	w.unmarked = nil
+	marked, err := w.mark(finish, ids, w.Rows.MarkDone)
+	outcome.Done += marked
+	return err
+}

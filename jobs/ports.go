@@ -1,0 +1,140 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Rows is one worker's view of its source table. Not safe for concurrent use, except that MarkDone may run
+// beside Fetch.
+type Rows interface {
+	// Fetch returns the worker's pending rows with id >= from, in id order, at most a batch. Rows with a record in
+	// Failures are left out and so are, in an ordered job, the later rows of their keys. Rows are neither locked nor
+	// claimed: the caller drops those it has in flight.
+	Fetch(ctx context.Context, from int64) (Batch, error)
+
+	// MarkDone runs the done statement for the ids (sorted, distinct) in one statement. It is idempotent and not
+	// fenced: who holds a receipt tells the truth. A *MarkRefused says that a row, not the database, is the cause.
+	MarkDone(ctx context.Context, ids []int64) error
+}
+
+// Failures is the record of rows that could not be delivered (table modulo.failures), as one worker sees it.
+type Failures interface {
+	// Due returns the worker's failed rows whose next attempt has come, and rows that only need their mark
+	// (Row.MarkOnly), in id order, at most a batch. Due records of rows that are no longer pending are removed and
+	// counted in cleared. Only Due and Settle remove records, so that the worker knows when a key is free again.
+	Due(ctx context.Context) (due Batch, cleared int, err error)
+
+	// Park writes or renews the records. It is fenced by the worker's epoch.
+	Park(ctx context.Context, failures []Failure) error
+
+	// Settle marks the rows done and removes their records, in one transaction. Errors as MarkDone.
+	Settle(ctx context.Context, ids []int64) error
+}
+
+// Publisher is one worker's connection to the broker. Not safe for concurrent use.
+type Publisher interface {
+	// Connect opens the connection, trying the configured hosts in turn, once each. It does nothing when connected.
+	// Its error is a *ConnectError.
+	Connect(ctx context.Context) error
+
+	// Publish sends the messages in order and returns nil once the broker has confirmed every one. Otherwise it
+	// returns a *PublishError; messages that it does not list have an unknown outcome: publish them again with the
+	// same event id. Ending ctx cuts the connection. The messages are not kept.
+	Publish(ctx context.Context, messages []Message) error
+
+	// Atomic says whether Publish delivers all messages or none, so that a refusal leaves nothing behind.
+	// Valid once connected.
+	Atomic() bool
+
+	// Close says goodbye and frees the connection; the publisher can Connect again.
+	Close() error
+}
+
+// Fault says who has to change something before a failed publish can succeed.
+type Fault int
+
+const (
+	FaultConnection    Fault = iota // lost, cut or silent: outcome unknown, connect again after a pause
+	FaultBroker                     // the broker has no room or no access to its store: nothing stored, wait
+	FaultConfiguration              // login, TLS, protocol version: nothing sent, a person has to act
+	FaultMessage                    // the broker, alive, refused a message of this batch
+)
+
+func (f Fault) String() string {
+	switch f {
+	case FaultConnection:
+		return "connection"
+	case FaultBroker:
+		return "broker"
+	case FaultConfiguration:
+		return "configuration"
+	case FaultMessage:
+		return "message"
+	}
+	return fmt.Sprintf("fault %d", int(f))
+}
+
+// ConnectError says why no host took the connection: FaultConnection, FaultBroker or FaultConfiguration.
+type ConnectError struct {
+	Fault Fault
+	Err   error
+}
+
+func (e *ConnectError) Error() string { return fmt.Sprintf("connect (%s): %v", e.Fault, e.Err) }
+func (e *ConnectError) Unwrap() error { return e.Err }
+
+// PublishError says what is known of a batch that was not confirmed as a whole.
+type PublishError struct {
+	Fault Fault
+	// Confirmed are the indexes the broker confirmed all the same (one receipt per message only).
+	Confirmed []int
+	// Refused are the indexes the broker refused for themselves. With FaultMessage and none listed, the whole batch
+	// was refused, nothing of it is stored, and the culprit is to be found by publishing parts of it.
+	Refused []Refusal
+	Err     error
+}
+
+// Refusal is the broker's answer to one message.
+type Refusal struct {
+	Index  int
+	Reason string
+}
+
+func (e *PublishError) Error() string { return fmt.Sprintf("publish (%s): %v", e.Fault, e.Err) }
+func (e *PublishError) Unwrap() error { return e.Err }
+
+// MarkRefused says that the database, alive, refused the done statement because of a row (a constraint, a trigger,
+// a bad value). Nothing of the statement took effect.
+type MarkRefused struct{ Err error }
+
+func (e *MarkRefused) Error() string { return "done statement refused: " + e.Err.Error() }
+func (e *MarkRefused) Unwrap() error { return e.Err }
+
+// ErrFenced says that the worker's epoch is no longer the current one: another instance owns the worker.
+var ErrFenced = errors.New("worker has another owner")
+
+// Class is the kind of a failure: a small closed set, fit for a metric label.
+type Class string
+
+const (
+	ClassInvalid    Class = "invalid_message" // a header, the body or a template cannot be sent as it is
+	ClassTooLarge   Class = "too_large"       // body or header beyond the limit
+	ClassNotAllowed Class = "not_allowed"     // destination outside of what the job allows
+	ClassRefused    Class = "refused"         // the broker, alive, refused this message
+	ClassUnmarkable Class = "unmarkable"      // delivered, but the done statement was refused for this row
+)
+
+// Failure is a row that was refused for itself.
+type Failure struct {
+	RowID      int64
+	Key        string
+	EventID    string
+	Class      Class
+	Reason     string
+	Attempts   int           // including this one
+	RetryAfter time.Duration // 0: attempts are used up, a person decides
+	Delivered  bool          // the broker holds the message; only the done mark is missing
+}

@@ -1,0 +1,78 @@
+package jobs
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-co-op/gocron/v2"
+)
+
+// MinEvery bounds how often a schedule may trigger.
+const MinEvery = 10 * time.Millisecond
+
+// Schedule says when passes begin: at intervals, or at the times of a cron expression in a time zone.
+type Schedule struct {
+	Every    time.Duration
+	Cron     string // five fields
+	Timezone string // IANA name, only with Cron; empty is UTC
+}
+
+func (s Schedule) check() error {
+	switch {
+	case (s.Every != 0) == (s.Cron != ""):
+		return errors.New("schedule: needs either every or cron")
+	case s.Cron == "" && s.Every < MinEvery:
+		return fmt.Errorf("every: %s is less than %s", s.Every, MinEvery)
+	case s.Cron == "" && s.Timezone != "":
+		return errors.New("timezone: goes with cron only")
+	case s.Cron == "":
+		return nil
+	}
+	location, err := time.LoadLocation(s.Timezone)
+	if err != nil {
+		return fmt.Errorf("timezone: %w", err)
+	}
+	if err := gocron.NewDefaultCron(false).IsValid(s.Cron, location, time.Now()); err != nil {
+		return fmt.Errorf("cron %q: %w", s.Cron, err)
+	}
+	return nil
+}
+
+func (s Schedule) definition() gocron.JobDefinition {
+	switch {
+	case s.Cron == "":
+		return gocron.DurationJob(s.Every)
+	case s.Timezone == "":
+		return gocron.CronJob("CRON_TZ=UTC "+s.Cron, false)
+	}
+	return gocron.CronJob("CRON_TZ="+s.Timezone+" "+s.Cron, false)
+}
+
+// clock triggers passes by gocron. Its tasks only send on channels and never block: gocron cancels the context of its
+// tasks first thing when it stops, may run one task twice at a time, and spins while a task drains.
+type clock struct{ scheduler gocron.Scheduler }
+
+func newClock() (*clock, error) {
+	scheduler, err := gocron.NewScheduler(gocron.WithLocation(time.UTC))
+	if err != nil {
+		return nil, fmt.Errorf("schedule: %w", err)
+	}
+	return &clock{scheduler}, nil
+}
+
+// add triggers by the schedule and, at intervals, once at the start.
+func (c *clock) add(name string, s Schedule, trigger func()) error {
+	options := []gocron.JobOption{gocron.WithName(name)}
+	if s.Cron == "" {
+		options = append(options, gocron.WithStartAt(gocron.WithStartImmediately()))
+	}
+	if _, err := c.scheduler.NewJob(s.definition(), gocron.NewTask(trigger), options...); err != nil {
+		return fmt.Errorf("schedule of job %s: %w", name, err)
+	}
+	return nil
+}
+
+func (c *clock) start() { c.scheduler.Start() }
+
+func (c *clock) stop() error { return c.scheduler.Shutdown() }

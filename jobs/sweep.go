@@ -1,0 +1,83 @@
+package jobs
+
+import (
+	"slices"
+	"time"
+)
+
+// A sweep repeats 50 times its own duration after it ended, so that it takes at most 2 % of a worker's time.
+const (
+	sweepRest    = 50
+	sweepMinRest = 20 * time.Millisecond
+	sweepMaxRest = time.Minute
+)
+
+// cursor says from which id the next fetch reads. Going forward it spares the walk over the dead index entries of rows
+// that are done; from time to time it sweeps from the start, because lower ids can commit after higher ones. It is a
+// hint only: whether a row is pending decides the table.
+type cursor struct {
+	next     int64
+	sweeping bool
+	until    int64         // where next stood before the sweep
+	spent    time.Duration // fetch time of this sweep
+	due      time.Time     // of the next sweep; zero: at once
+}
+
+func newCursor() cursor { return cursor{next: FirstID, until: FirstID} }
+
+// sweep makes the next fetch start at the first id.
+func (c *cursor) sweep() {
+	c.next = max(c.next, c.until)
+	c.sweeping, c.due = false, time.Time{}
+}
+
+// from returns where to fetch from, and starts a sweep when one is due.
+func (c *cursor) from(now time.Time) int64 {
+	if !c.sweeping && !now.Before(c.due) {
+		c.sweeping, c.until, c.next, c.spent = true, c.next, FirstID, 0
+	}
+	return c.next
+}
+
+// advance moves the cursor behind a fetched batch.
+func (c *cursor) advance(batch Batch, took time.Duration, now time.Time) {
+	if n := len(batch.Rows); n > 0 {
+		c.next = max(batch.Rows[n-1].ID, batch.Rows[n-1].ID+1) // the last bigint has no successor
+	}
+	if !c.sweeping {
+		return
+	}
+	c.spent += took
+	if !batch.More || c.next >= c.until {
+		c.next = max(c.next, c.until)
+		c.sweeping = false
+		c.due = now.Add(min(max(sweepRest*c.spent, sweepMinRest), sweepMaxRest))
+	}
+}
+
+// inFlight holds the ids of batches between their fetch and their mark, a sorted slice each. A fetch must drop them:
+// they are still pending in the table.
+type inFlight struct{ batches [][]int64 }
+
+func (f *inFlight) begin(ids []int64) { f.batches = append(f.batches, ids) }
+
+func (f *inFlight) end(ids []int64) {
+	f.batches = slices.DeleteFunc(f.batches, func(batch []int64) bool { return len(ids) > 0 && &batch[0] == &ids[0] })
+}
+
+// snapshot is taken before a fetch: a row that is marked while the fetch runs may still show up in it.
+func (f *inFlight) snapshot() inFlight { return inFlight{slices.Clone(f.batches)} }
+
+func (f *inFlight) holds(id int64) bool {
+	return slices.ContainsFunc(f.batches, func(batch []int64) bool {
+		_, found := slices.BinarySearch(batch, id)
+		return found
+	})
+}
+
+// drop removes the rows that are in flight from a batch.
+func (f *inFlight) drop(batch *Batch) {
+	if len(f.batches) > 0 {
+		batch.Rows = slices.DeleteFunc(batch.Rows, func(row Row) bool { return f.holds(row.ID) })
+	}
+}

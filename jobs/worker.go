@@ -1,0 +1,198 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+const (
+	minPause = 100 * time.Millisecond // after the first fault
+	maxPause = 3 * time.Second        // an outage is noticed to be over within this time
+)
+
+// WorkerConfig is what a worker is made of.
+type WorkerConfig struct {
+	Job       *Job
+	Shard     Shard
+	Rows      Rows
+	Failures  Failures
+	Publisher Publisher
+	Log       zerolog.Logger
+	// Grace is how long the batches in flight may take to finish once the worker is told to stop.
+	Grace time.Duration
+	// Observe is called with the outcome of each pass, from the worker's goroutine. Optional.
+	Observe func(Shard, Outcome, error)
+}
+
+// Worker is one of the K instances of a job: it drains the rows it owns, pass after pass. Its methods are called from
+// one goroutine.
+type Worker struct {
+	WorkerConfig
+	builder *Builder
+
+	fetching sync.Mutex // guards cursor and inFlight, which the stages of a pass share
+	cursor   cursor
+	inFlight inFlight
+
+	doubtful  map[int64]struct{}  // sent, outcome unknown: sending them again is a repeat
+	unmarked  []int64             // confirmed, not marked when the last pass ended
+	held      map[string]struct{} // keys of an ordered job with a failure in this pass
+	due       Batch               // failed rows to be tried before anything else
+	dueLooked time.Time           // when Failures.Due was last asked
+	suspects  suspects            // pending rows that a connection did not survive
+	retried   suspects            // the same of rows to retry
+	aside     map[int64]time.Time // single suspects, and since when
+	carried   time.Time           // when the broker last confirmed something
+	trouble   trouble             // since when passes fail
+}
+
+// Outcome counts what a pass did, in rows.
+type Outcome struct {
+	Fetched  int // pending rows read
+	Sent     int // messages handed to the broker, repeats included
+	Done     int // marked done
+	Failed   int // refused for themselves
+	Repeated int // sent again because the outcome of an earlier send is unknown
+	Took     time.Duration
+	again    bool // there is more to do now
+}
+
+// Add sums up outcomes; Took becomes the longest.
+func (o *Outcome) Add(other Outcome) {
+	o.Fetched += other.Fetched
+	o.Sent += other.Sent
+	o.Done += other.Done
+	o.Failed += other.Failed
+	o.Repeated += other.Repeated
+	o.Took = max(o.Took, other.Took)
+	o.again = o.again || other.again
+}
+
+// NewWorker checks the job's message part and returns a worker that has not connected to anything yet.
+func NewWorker(config WorkerConfig) (*Worker, error) {
+	builder, err := NewBuilder(config.Job, config.Shard)
+	if err != nil {
+		return nil, fmt.Errorf("job %s: %w", config.Job.Name, err)
+	}
+	config.Log = config.Log.With().Str("job", config.Job.Name).Int("worker", config.Shard.Number).Logger()
+	return &Worker{
+		WorkerConfig: config,
+		builder:      builder,
+		cursor:       newCursor(),
+		doubtful:     map[int64]struct{}{},
+		held:         map[string]struct{}{},
+		aside:        map[int64]time.Time{},
+	}, nil
+}
+
+// Run passes once per trigger until ctx ends, and after a fault as soon as its pause is over. Ending ctx stops the
+// fetching; Run returns when the batches in flight are finished or the grace is over.
+func (w *Worker) Run(ctx context.Context, triggers <-chan struct{}) {
+	defer w.disconnect()
+	faults := backoff{min: minPause, max: maxPause}
+	for again := false; ; {
+		if !again {
+			select {
+			case <-ctx.Done():
+				return
+			case <-triggers:
+			}
+		}
+		outcome, err := w.Pass(ctx)
+		again = outcome.again || err != nil
+		if err == nil {
+			faults.reset()
+		} else if !pause(ctx, faults.next()) {
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// Drain passes until nothing is left to do, once, or returns the first fault.
+func (w *Worker) Drain(ctx context.Context) (Outcome, error) {
+	defer w.disconnect()
+	var total Outcome
+	for {
+		outcome, err := w.Pass(ctx)
+		total.Add(outcome)
+		if err != nil || !outcome.again || ctx.Err() != nil {
+			return total, err
+		}
+	}
+}
+
+// Pass connects if need be, settles what earlier passes left over and drains the pending rows, batch after batch. An
+// error says why it ended early; everything that was not confirmed is still pending then.
+func (w *Worker) Pass(ctx context.Context) (Outcome, error) {
+	started := time.Now()
+	var outcome Outcome
+	err := guard(func() error { return w.pass(ctx, &outcome) })
+	outcome.Took = time.Since(started)
+	if err != nil {
+		w.sweep()
+		if _, panicked := errors.AsType[*panicError](err); panicked {
+			w.disconnect()
+		}
+	}
+	w.report(ctx, outcome, err)
+	if w.Observe != nil {
+		w.Observe(w.Shard, outcome, err)
+	}
+	return outcome, err
+}
+
+func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
+	finish, cancel := outlive(ctx, w.Grace)
+	defer cancel()
+	if len(w.unmarked) > 0 {
+		if err := w.markLeftOver(finish, outcome); err != nil {
+			return err
+		}
+	}
+	if err := w.Publisher.Connect(ctx); err != nil {
+		return fmt.Errorf("connect to the broker: %w", err)
+	}
+	clear(w.held)
+	if err := w.retryDue(ctx, finish, outcome); err != nil {
+		return err
+	}
+	drained, err := w.drain(ctx, finish)
+	outcome.Add(drained)
+	if err != nil {
+		return err
+	}
+	return w.tryAside(ctx, finish, outcome)
+}
+
+func (w *Worker) disconnect() {
+	if err := w.Publisher.Close(); err != nil {
+		w.Log.Debug().Err(err).Msg("disconnect")
+	}
+}
+
+// panicError is a panic in one worker: a fault like others, so that it does not end the others.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// guard turns a panic into an error.
+func guard(f func() error) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = &panicError{value, debug.Stack()}
+		}
+	}()
+	return f()
+}

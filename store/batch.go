@@ -1,0 +1,134 @@
+package store
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
+
+	"modulo/jobs"
+)
+
+const (
+	minChunk = 4 << 10
+	maxChunk = 256 << 10
+)
+
+// rowLimit is the most rows to ask for: the batch, or less where rows are so wide that a batch ends by bytes. What is
+// asked for beyond that crosses the network for nothing.
+type rowLimit struct{ rows, batch int64 }
+
+// newRowLimit begins with what fits if rows have 16 kB.
+func newRowLimit(batch, batchBytes int) rowLimit {
+	return rowLimit{rows: int64(max(1, min(batch, batchBytes>>14))), batch: int64(batch)}
+}
+
+// reached says whether a result of so many rows ended at a limit, full being that of the bytes. It sets the next one:
+// a quarter above what fitted, or back towards the batch.
+func (l *rowLimit) reached(rows int, full bool) bool {
+	asked := l.rows
+	switch {
+	case full:
+		l.rows = min(int64(rows+rows/4+1), l.batch)
+	case int64(rows) == asked:
+		l.rows = min(2*asked, l.batch)
+	}
+	return full || int64(rows) == asked
+}
+
+// rowReader copies rows of a result into a batch with a handful of allocations per batch, not per row: values into
+// shared chunks of memory, keys into one string.
+type rowReader struct {
+	head   int // columns before id, key, payload and fields, which the caller reads
+	fields int
+
+	rows    []jobs.Row
+	size    int // bytes of keys, payloads and fields so far
+	chunk   []byte
+	slots   [][]byte
+	keys    []byte
+	keyEnds []int
+}
+
+// read appends the current row of the result.
+func (r *rowReader) read(result pgx.Rows) (*jobs.Row, error) {
+	values, columns := result.RawValues()[r.head:], result.FieldDescriptions()[r.head:]
+	id, err := decodeID(values[0], columns[0].Format)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := r.copyPayload(values[2], columns[2].DataTypeOID == byteaOID && columns[2].Format == pgx.TextFormatCode)
+	if err != nil {
+		return nil, fmt.Errorf("payload of row %d: %w", id, err)
+	}
+	r.keys = append(r.keys, values[1]...)
+	r.keyEnds = append(r.keyEnds, len(r.keys))
+	r.size += len(values[1])
+	r.rows = append(r.rows, jobs.Row{ID: id, Payload: payload, Fields: r.copyFields(values[3:])})
+	return &r.rows[len(r.rows)-1], nil
+}
+
+// batch hands over what was read. The reader must not be used again.
+func (r *rowReader) batch(binary, more bool) jobs.Batch {
+	if len(r.keys) > 0 {
+		keys, start := string(r.keys), 0
+		for i, end := range r.keyEnds {
+			r.rows[i].Key = keys[start:end]
+			start = end
+		}
+	}
+	return jobs.Batch{Rows: r.rows, Binary: binary, More: more}
+}
+
+func (r *rowReader) copyFields(values [][]byte) [][]byte {
+	if r.fields == 0 {
+		return nil
+	}
+	if cap(r.slots)-len(r.slots) < r.fields {
+		r.slots = make([][]byte, 0, max(16, min(4*len(r.rows), 1024))*r.fields)
+	}
+	start := len(r.slots)
+	for _, v := range values {
+		r.slots = append(r.slots, r.copy(v))
+	}
+	return r.slots[start:len(r.slots):len(r.slots)]
+}
+
+// copy keeps null apart from empty.
+func (r *rowReader) copy(value []byte) []byte {
+	if value == nil {
+		return nil
+	}
+	return append(r.room(len(value)), value...)
+}
+
+// copyPayload undoes the text form of bytea ("\x" and hexadecimal digits), which simple_protocol gives.
+func (r *rowReader) copyPayload(value []byte, isHex bool) ([]byte, error) {
+	if value == nil || !isHex {
+		return r.copy(value), nil
+	}
+	if len(value) < 2 || value[0] != '\\' || value[1] != 'x' {
+		return nil, fmt.Errorf("bytea is not in hexadecimal form (bytea_output)")
+	}
+	return hex.AppendDecode(r.room(hex.DecodedLen(len(value)-2)), value[2:])
+}
+
+// room returns an empty slice for n bytes at the end of the current chunk, which is never moved.
+func (r *rowReader) room(n int) []byte {
+	r.size += n
+	if r.chunk == nil || cap(r.chunk)-len(r.chunk) < n { // nil would make an empty value null
+		r.chunk = make([]byte, 0, max(n, minChunk, min(2*cap(r.chunk), maxChunk)))
+	}
+	start := len(r.chunk)
+	r.chunk = r.chunk[:start+n]
+	return r.chunk[start : start : start+n]
+}
+
+func decodeID(value []byte, format int16) (int64, error) {
+	if format == pgx.BinaryFormatCode && len(value) == 8 {
+		return int64(binary.BigEndian.Uint64(value)), nil
+	}
+	return strconv.ParseInt(string(value), 10, 64)
+}

@@ -1,0 +1,149 @@
+// Package store keeps Modulo's state in PostgreSQL: it reads and marks the rows of a job, records failures and
+// ownership, and migrates the schema modulo. Everything that speaks SQL is here.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Defaults of Config.
+const (
+	defaultMaxConns         = 10
+	defaultStatementTimeout = 60 * time.Second
+	defaultBatchBytes       = 4 << 20
+	defaultApplicationName  = "modulo"
+	connectTimeout          = 5 * time.Second
+)
+
+// planSettings keep the plans of the few statements that are run again and again.
+var planSettings = map[string]string{
+	"plan_cache_mode":   "force_generic_plan", // or each fetch is planned anew, which walks the dead ends of the index
+	"enable_seqscan":    "off",                // or a plan made while a table was empty outlives its growth
+	"enable_bitmapscan": "off",                // or all pending rows are read and sorted to find the first thousand
+	"jit":               "off",                // compiling takes longer than any of them runs
+}
+
+// Config says which database and how much of it. The zero value of a field means its default.
+type Config struct {
+	// URL is postgres://... or key=value pairs; empty means the PG* variables.
+	URL string
+	// MaxConns is the size of the pool. Two per worker are used under load; fewer make workers wait for each other.
+	MaxConns int
+	// StatementTimeout ends each call that takes longer, waiting for a connection included.
+	StatementTimeout time.Duration
+	// BatchBytes is where a batch stops although there are more rows: bytes of payload, key and fields. A batch has at least one row.
+	BatchBytes      int
+	ApplicationName string
+}
+
+// DB is a database with the schema modulo. Safe for concurrent use.
+type DB struct {
+	pool       *pgxpool.Pool
+	timeout    time.Duration
+	batchBytes int
+}
+
+// Open connects once, to find mistakes early. The error satisfies IsUnreachable where trying again may help.
+// It refuses a read-only server unless the URL sets target_session_attrs.
+func Open(ctx context.Context, cfg Config) (*DB, error) {
+	poolConfig, err := poolConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, poolConfig)
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", explainConnect(err))
+	}
+	db := &DB{
+		pool:       pool,
+		timeout:    orDefault(cfg.StatementTimeout, defaultStatementTimeout),
+		batchBytes: orDefault(cfg.BatchBytes, defaultBatchBytes),
+	}
+	if err := db.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// Close ends all connections; it waits for those in use.
+func (db *DB) Close() { db.pool.Close() }
+
+// Ping says whether the database answers.
+func (db *DB) Ping(ctx context.Context) error {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	if err := db.pool.Ping(ctx); err != nil {
+		return fmt.Errorf("database: %w", explainConnect(err))
+	}
+	return nil
+}
+
+// NextEpoch draws a number greater than all drawn before.
+func (db *DB) NextEpoch(ctx context.Context) (int64, error) {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	var epoch int64
+	if err := db.pool.QueryRow(ctx, `select nextval('modulo.epoch')`).Scan(&epoch); err != nil {
+		return 0, fmt.Errorf("next epoch: %w", err)
+	}
+	return epoch, nil
+}
+
+// bounded gives a call its deadline.
+func (db *DB) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, db.timeout)
+}
+
+func poolConfig(cfg Config) (*pgxpool.Config, error) {
+	pc, err := pgxpool.ParseConfig(cfg.URL)
+	if err != nil {
+		return nil, errors.New("database URL: " + unparsable(err))
+	}
+	pc.MaxConns = int32(orDefault(cfg.MaxConns, defaultMaxConns))
+	conn := pc.ConnConfig
+	if conn.ConnectTimeout == 0 {
+		conn.ConnectTimeout = connectTimeout
+	}
+	if conn.RuntimeParams["application_name"] == "" {
+		conn.RuntimeParams["application_name"] = orDefault(cfg.ApplicationName, defaultApplicationName)
+	}
+	if !chosen(cfg.URL, "target_session_attrs", "PGTARGETSESSIONATTRS") {
+		conn.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	// A pooler refuses these, and who is behind one has to choose another mode anyway; there every call is planned anew.
+	if conn.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		maps.Copy(conn.RuntimeParams, planSettings)
+	}
+	return pc, nil
+}
+
+// chosen says whether the user set a connection parameter, which the parsed form no longer tells.
+func chosen(connString, key, variable string) bool {
+	if os.Getenv(variable) != "" {
+		return true
+	}
+	if u, err := url.Parse(connString); err == nil && u.Scheme != "" {
+		return u.Query().Has(key)
+	}
+	return strings.Contains(connString, key)
+}
+
+func orDefault[T comparable](value, fallback T) T {
+	var zero T
+	if value == zero {
+		return fallback
+	}
+	return value
+}

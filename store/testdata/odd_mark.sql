@@ -1,0 +1,3 @@
+update "Bil""ling"."select" as t set
+a = 2, b = false -- both
+where t."Ord-er" = any($1::bigint[]) and t."Ord-er" between $2::bigint and $3::bigint

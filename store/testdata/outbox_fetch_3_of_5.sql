@@ -1,0 +1,13 @@
+select r.* from (
+  select t."id"::bigint, null::text, (t."payload")::text, t."destination"::text, t."event_id"::text, t."headers"::text
+  from "modulo"."outbox" as t
+  where (
+done_at is null
+  )
+  and coalesce(t."id" % 5 in (3, -2), false)
+  and t."id" >= (select $1::bigint)
+  and not exists (select from modulo.failures as f where f.job = 'outbox' and f.row_id = t."id" offset 0)
+  order by t."id"
+  limit 1000
+) as r
+limit $2

@@ -1,0 +1,3 @@
+update "modulo"."outbox" as t set
+done_at = now()
+where t."id" = any($1::bigint[]) and t."id" between $2::bigint and $3::bigint

@@ -1,0 +1,193 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"modulo/jobs"
+)
+
+const (
+	byteaOID = pgtype.ByteaOID
+	// maxReason bounds what modulo.failures keeps of an error, in bytes.
+	maxReason = 2000
+	// dueHead is how many columns of statements.due stand before those of a Row.
+	dueHead = 4
+)
+
+// WorkerRows is what one worker sees of its table and its failures: it implements jobs.Rows and jobs.Failures.
+type WorkerRows struct {
+	source *Source
+	shard  jobs.Shard
+	fetch  string
+
+	fetchLimit, dueLimit rowLimit
+}
+
+var (
+	_ jobs.Rows     = (*WorkerRows)(nil)
+	_ jobs.Failures = (*WorkerRows)(nil)
+)
+
+// Worker returns the rows and failures of one worker of the job.
+func (s *Source) Worker(shard jobs.Shard) *WorkerRows {
+	limit := newRowLimit(s.sql.batch, s.db.batchBytes)
+	return &WorkerRows{source: s, shard: shard, fetch: s.sql.fetch(shard), fetchLimit: limit, dueLimit: limit}
+}
+
+// Fetch implements jobs.Rows.
+func (w *WorkerRows) Fetch(ctx context.Context, from int64) (jobs.Batch, error) {
+	ctx, cancel := w.source.db.bounded(ctx)
+	defer cancel()
+	result, err := w.source.db.pool.Query(ctx, w.fetch, w.source.fetchFormats, from, w.fetchLimit.rows)
+	if err != nil {
+		return jobs.Batch{}, w.failed("fetch", err)
+	}
+	defer result.Close()
+	reader := rowReader{fields: len(w.source.sql.fields)}
+	full := false
+	for !full && result.Next() {
+		if _, err := reader.read(result); err != nil {
+			return jobs.Batch{}, w.failed("fetch", err)
+		}
+		full = reader.size >= w.source.db.batchBytes
+	}
+	result.Close()
+	if err := result.Err(); err != nil {
+		return jobs.Batch{}, w.failed("fetch", err)
+	}
+	return reader.batch(w.source.binary, w.fetchLimit.reached(len(reader.rows), full)), nil
+}
+
+// MarkDone implements jobs.Rows.
+func (w *WorkerRows) MarkDone(ctx context.Context, ids []int64) error {
+	return w.mark(ctx, w.source.mark, ids)
+}
+
+// Settle implements jobs.Failures.
+func (w *WorkerRows) Settle(ctx context.Context, ids []int64) error {
+	return w.mark(ctx, w.source.settle, ids)
+}
+
+func (w *WorkerRows) mark(ctx context.Context, statement string, ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	ctx, cancel := w.source.db.bounded(ctx)
+	defer cancel()
+	_, err := w.source.db.pool.Exec(ctx, statement, ids, ids[0], ids[len(ids)-1])
+	if err != nil {
+		return w.failed("mark done", markError(err))
+	}
+	return nil
+}
+
+// Due implements jobs.Failures.
+func (w *WorkerRows) Due(ctx context.Context) (jobs.Batch, int, error) {
+	ctx, cancel := w.source.db.bounded(ctx)
+	defer cancel()
+	batch, gone, err := w.readDue(ctx)
+	if err != nil {
+		return jobs.Batch{}, 0, w.failed("fetch due failures", err)
+	}
+	if len(gone) == 0 {
+		return batch, 0, nil
+	}
+	cleared, err := w.source.db.pool.Exec(ctx, w.source.clear, gone)
+	if err != nil {
+		return jobs.Batch{}, 0, w.failed("clear failures", err)
+	}
+	return batch, int(cleared.RowsAffected()), nil
+}
+
+// readDue returns the due rows and the ids of those that are no longer pending.
+func (w *WorkerRows) readDue(ctx context.Context) (batch jobs.Batch, gone []int64, err error) {
+	result, err := w.source.db.pool.Query(ctx, w.source.due, w.source.dueFormats, int64(w.shard.Of), int64(w.shard.Number), w.dueLimit.rows)
+	if err != nil {
+		return jobs.Batch{}, nil, err
+	}
+	defer result.Close()
+	reader := rowReader{head: dueHead, fields: len(w.source.sql.fields)}
+	var read, attempts int
+	var id int64
+	var markOnly bool
+	var pending *bool
+	head := make([]any, dueHead+3+reader.fields)
+	head[0], head[1], head[2], head[3] = &id, &attempts, &markOnly, &pending
+	full := false
+	for ; !full && result.Next(); read++ {
+		if err := result.Scan(head...); err != nil {
+			return jobs.Batch{}, nil, err
+		}
+		if pending == nil {
+			gone = append(gone, id)
+			continue
+		}
+		row, err := reader.read(result)
+		if err != nil {
+			return jobs.Batch{}, nil, err
+		}
+		row.Attempts, row.MarkOnly = attempts, markOnly
+		full = reader.size >= w.source.db.batchBytes
+	}
+	result.Close()
+	if err := result.Err(); err != nil {
+		return jobs.Batch{}, nil, err
+	}
+	return reader.batch(w.source.binary, w.dueLimit.reached(read, full)), gone, nil
+}
+
+// Park implements jobs.Failures.
+func (w *WorkerRows) Park(ctx context.Context, failures []jobs.Failure) error {
+	if len(failures) == 0 {
+		return nil
+	}
+	ctx, cancel := w.source.db.bounded(ctx)
+	defer cancel()
+	_, err := w.source.db.pool.Exec(ctx, w.source.park, parkColumns(failures)...)
+	if err != nil {
+		return w.failed("park", err)
+	}
+	return nil
+}
+
+// parkColumns turns the failures into the arrays of statements.park: one per row id, the last one wins.
+func parkColumns(failures []jobs.Failure) []any {
+	failures = slices.Clone(failures)
+	slices.SortStableFunc(failures, func(a, b jobs.Failure) int { return cmp.Compare(a.RowID, b.RowID) })
+	var ids []int64
+	var eventIDs, classes, reasons []string
+	var attempts []int32
+	var retryAfter []float64
+	var delivered []bool
+	for i, f := range failures {
+		if i+1 < len(failures) && failures[i+1].RowID == f.RowID {
+			continue
+		}
+		ids = append(ids, f.RowID)
+		eventIDs = append(eventIDs, storable(f.EventID))
+		attempts = append(attempts, int32(f.Attempts))
+		retryAfter = append(retryAfter, f.RetryAfter.Seconds())
+		classes = append(classes, string(f.Class))
+		reasons = append(reasons, storable(f.Reason))
+		delivered = append(delivered, f.Delivered)
+	}
+	return []any{ids, eventIDs, attempts, retryAfter, classes, reasons, delivered}
+}
+
+// storable makes text from a broker fit a text column: valid UTF-8, no NUL, not endless.
+func storable(text string) string {
+	if len(text) > maxReason {
+		text = text[:maxReason]
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+func (w *WorkerRows) failed(doing string, err error) error {
+	return fmt.Errorf("%s %s/worker %d: %w", doing, w.source.sql.job, w.shard.Number, err)
+}
