@@ -3,6 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+.ONESHELL:
 
 GO ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -30,8 +31,20 @@ build: ## bin/modulo
 	$(GO) build -trimpath -o bin/modulo ./cmd/modulo
 
 .PHONY: install
-install: ## install the Debian packages that are missing, without starting their services
-	@scripts/install
+install: ## install the Debian packages that are missing; no service of theirs is started
+	@missing=
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=" postgresql"
+	test -e /usr/share/activemq/bin/activemq.jar || missing+=" activemq"
+	command -v javac >/dev/null || missing+=" default-jdk-headless"
+	test -n "$$missing" || exit 0
+	as_root=; test "$$(id -u)" = 0 || as_root=sudo
+	echo "installing$$missing"
+	# Debian's postgresql would create and start a cluster of its own.
+	test -e /etc/postgresql-common/createcluster.conf ||
+	  { $$as_root mkdir -p /etc/postgresql-common
+	    echo 'create_main_cluster = false' | $$as_root tee /etc/postgresql-common/createcluster.conf >/dev/null; }
+	$$as_root apt-get update -qq
+	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
 
 .PHONY: fmt
 fmt: ## format the code
@@ -43,4 +56,21 @@ lint: ## gofmt, go vet, staticcheck, errcheck, tidy modules
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
-	$(GO) run $(ERRCHECK) -ignoretests ./...
+	$(GO) run $(ERRCHECK) -ignoretests -exclude .errcheck ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each
+	for package in $$($(GO) list ./...); do
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do
+	    echo "$$package $$target"
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package
+	  done
+	done
+
+.PHONY: chaos
+chaos: install ## kill, pause and cut everything for some ten minutes; prints what was delivered
+	MODULO_CHAOS=long $(GO) test -count 1 -timeout 60m -v ./internal/chaos
+
+.PHONY: bench
+bench: install ## Go benchmarks, on real services
+	$(GO) test -run '^$$' -bench . -benchmem ./...

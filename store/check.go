@@ -35,16 +35,15 @@ func (c *sourceCheck) warn(where, do, what string, args ...any) {
 // run goes from names to fragments to whole statements, each only where the one before is sound, so that a mistake
 // is told once. Its own error means that the database could not be asked.
 func (c *sourceCheck) run(ctx context.Context) (*Source, error) {
-	c.kind()
-	c.id()
-	c.columns()
-	if len(c.errors) == 0 {
-		if err := c.fragments(ctx); err != nil {
-			return nil, err
-		}
-	}
-	if len(c.errors) > 0 {
+	if c.kind(); len(c.errors) > 0 {
 		return nil, nil
+	}
+	c.id()
+	if c.columns(); len(c.errors) > 0 {
+		return nil, nil
+	}
+	if err := c.fragments(ctx); err != nil || len(c.errors) > 0 {
+		return nil, err
 	}
 	binary, err := c.payloadIsBinary(ctx)
 	if err != nil || len(c.errors) > 0 {
@@ -95,8 +94,11 @@ func (c *sourceCheck) id() {
 		c.warn("source.id", "see that nobody inserts ids of their own",
 			"column %s is an identity, but nothing enforces that it is unique across partitions", name)
 	default:
-		c.fail("source.id", fmt.Sprintf("create unique index concurrently on %s (%s)", c.table.quoted(), quoteName(name)),
-			"column %s is not unique by itself: no primary key or unique index has it alone", name)
+		do := fmt.Sprintf("create unique index concurrently on %s (%s)", c.table.quoted(), quoteName(name))
+		if c.table.Partitioned {
+			do = "make it an identity and part of the primary key, or partition by it"
+		}
+		c.fail("source.id", do, "column %s is not unique by itself: no primary key or unique index has it alone", name)
 	}
 }
 
@@ -133,7 +135,8 @@ func (c *sourceCheck) columns() {
 		c.fail("source.shard_by", "choose a column of an integer, text or uuid type",
 			"the text of %s (%s) depends on settings of the session, so two workers could own a row", key.Name, key.Type)
 	}
-	if h := c.table.Column(c.job.Message.HeadersColumn); h != nil && !slices.Contains([]string{"json", "jsonb", "text"}, h.baseType) {
+	h := c.table.Column(c.job.Message.HeadersColumn)
+	if h != nil && !slices.Contains([]string{"json", "jsonb", "text"}, h.baseType) {
 		c.fail("message.headers", "name a json or jsonb column", "column %s is %s, not json", h.Name, h.Type)
 	}
 }
@@ -152,12 +155,13 @@ func (c *sourceCheck) similarColumn(name string) string {
 // fragments checks each piece of the operator's SQL by itself, so that a mistake is told where it was made.
 func (c *sourceCheck) fragments(ctx context.Context) error {
 	table := c.table.quoted()
-	pieces := []struct{ where, sql, statement string }{
+	type piece struct{ where, sql, statement string }
+	pieces := []piece{
 		{"source.where", c.job.Source.Where, "select from " + table + " as t where (\n%s\n)"},
 		{"done.set", c.job.Source.DoneSet, "update " + table + " as t set\n%s\nwhere false"},
 	}
 	if p := c.job.Message.Payload; !p.Row && p.Column == "" {
-		pieces = append(pieces, struct{ where, sql, statement string }{"message.payload", p.SQL, "select (\n%s\n) from " + table + " as t"})
+		pieces = append(pieces, piece{"message.payload", p.SQL, "select (\n%s\n) from " + table + " as t"})
 	}
 	for _, p := range pieces {
 		if err := checkFragment(p.sql); err != nil {

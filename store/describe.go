@@ -17,7 +17,8 @@ type Guess struct {
 var (
 	doneTimes = []string{"sent_at", "published_at", "dispatched_at", "delivered_at", "processed_at", "exported_at",
 		"transmitted_at", "handled_at", "completed_at", "done_at"}
-	doneFlags    = []string{"sent", "published", "dispatched", "delivered", "processed", "exported", "transmitted", "handled", "done"}
+	doneFlags = []string{"sent", "published", "dispatched", "delivered", "processed", "exported", "transmitted",
+		"handled", "done"}
 	statusNames  = []string{"status", "state"}
 	pendingWords = []string{"pending", "new", "ready", "open", "created", "approved", "initial", "queued", "todo", "unsent"}
 	doneWords    = []string{"sent", "published", "dispatched", "delivered", "processed", "exported", "done", "completed", "finished"}

@@ -44,8 +44,9 @@ func IsUnreachable(err error) bool {
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, pgconn.ErrConnClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// environmentClasses are the SQLSTATE classes that tell of the server, the session, the schema or rights: every row would get the same answer.
-// What is not in here comes from the row itself: a bad value, a constraint, a trigger that raises a state of its own.
+// environmentClasses are the SQLSTATE classes that tell of the server, the session, the schema or rights: every row
+// would get the same answer. What is not in here comes from the row itself: a bad value, a constraint, a trigger that
+// raises a state of its own.
 var environmentClasses = []string{
 	"03", // statement not yet complete
 	"08", // connection
@@ -104,4 +105,12 @@ func unparsable(err error) string {
 	}
 	text := parseErr.Error()
 	return text[strings.LastIndex(text, "`: ")+len("`: "):]
+}
+
+// wrap says what was being done when an error came; nil stays nil.
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -53,7 +53,8 @@ type FailureRecord struct {
 // ErrNoFailure says that there is no record of the row.
 var ErrNoFailure = errors.New("row has no failure record")
 
-const stateSQL = `case when failed_at is not null then 'failed' when discarded_at is not null then 'discarded' else 'retrying' end`
+const stateSQL = `case when failed_at is not null then 'failed'
+  when discarded_at is not null then 'discarded' else 'retrying' end`
 
 // failureCondition picks what a FailureFilter says: $1 job, $2 class, $3 ids, $4 since, $5 key, $6 state.
 const failureCondition = `job = $1
@@ -63,8 +64,8 @@ const failureCondition = `job = $1
   and ($5::text is null or key = $5)
   and ($6::text is null or ` + stateSQL + ` = $6)`
 
-const failureColumns = `job, row_id, key, event_id, ` + stateSQL + `, attempts, next_attempt_at, failed_at, error_class, last_error,
-  delivered, discarded_at, created_at, updated_at`
+const failureColumns = `job, row_id, key, event_id, ` + stateSQL + `, attempts, next_attempt_at, failed_at,
+  error_class, last_error, delivered, discarded_at, created_at, updated_at`
 
 const listFailuresSQL = `select ` + failureColumns + `
 from modulo.failures

@@ -131,10 +131,3 @@ func (c *sourceCheck) indexable(ctx context.Context, s *Source) (bool, error) {
 	}
 	return err == nil || hasCode(err, codeInsufficientPrivilege), nil
 }
-
-func wrap(doing string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", doing, err)
-}

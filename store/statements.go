@@ -32,7 +32,8 @@ func (s *statements) fetch(shard jobs.Shard) string {
 	var b strings.Builder
 	// The outer limit can change from call to call and stops the reading of wide rows; only the inner one, a literal,
 	// tells the planner that few rows are wanted.
-	fmt.Fprintf(&b, "select r.* from (\n  select %s\n  from %s as t\n  where (\n%s\n  )\n", s.columns(), s.table, s.where)
+	fmt.Fprintf(&b, "select r.* from (\n  select %s\n  from %s as t\n  where (\n%s\n  )\n",
+		s.columns(), s.table, s.where)
 	if shard.Of > 1 {
 		fmt.Fprintf(&b, "  and %s\n", s.owned(shard))
 	}
@@ -80,16 +81,22 @@ func (s *statements) owned(shard jobs.Shard) string {
 	return fmt.Sprintf("coalesce(%s %% %d in (%s), false)", s.shardKey(), shard.Of, remainders)
 }
 
-// notFailed leaves out rows with a record of a failure and, in an ordered job, those behind one of their key.
-// "offset 0" keeps the look-up a probe of the index per row; as a join it can become a hash of all failures.
+// notFailed leaves out rows with a record of a failure and, in an ordered job, those behind one of their key that is
+// still to be sent.
 func (s *statements) notFailed() string {
-	job := quoteText(s.job)
-	sql := fmt.Sprintf("  and not exists (select from modulo.failures as f where f.job = %s and f.row_id = t.%s offset 0)\n", job, s.id)
-	if s.ordered {
-		sql += fmt.Sprintf("  and not exists (select from modulo.failures as f where f.job = %s and f.key = %s and f.row_id < t.%s\n"+
-			"    and not f.delivered and f.discarded_at is null offset 0)\n", job, s.keyText(), s.id)
+	if !s.ordered {
+		return s.notParked()
 	}
-	return sql
+	return s.notParked() + fmt.Sprintf("  and not exists (select from modulo.failures as f where f.job = %s\n"+
+		"    and f.key = %s and f.row_id < t.%s and not f.delivered and f.discarded_at is null offset 0)\n",
+		quoteText(s.job), s.keyText(), s.id)
+}
+
+// notParked leaves out rows with a record of a failure. "offset 0" keeps the look-up a probe of the index per row; as a
+// join it can become a hash of all failures.
+func (s *statements) notParked() string {
+	return fmt.Sprintf("  and not exists (select from modulo.failures as f where f.job = %s\n"+
+		"    and f.row_id = t.%s offset 0)\n", quoteText(s.job), s.id)
 }
 
 // due selects the failures whose next attempt has come: row_id, attempts, mark_only, pending (null: no longer), then

@@ -49,18 +49,18 @@ func (s *statements) backlog(created bool) string {
 	if created {
 		age = "t.created_at::timestamptz"
 	}
-	return fmt.Sprintf(`select ((shard_key %% $1 + $1) %% $1)::int, count(*), min(id), extract(epoch from now() - min(created))::float8
+	return fmt.Sprintf(`select ((shard_key %% $1 + $1) %% $1)::int, count(*), min(id),
+  extract(epoch from now() - min(created))::float8
 from (
   select %s::bigint as shard_key, t.%s::bigint as id, %s as created
   from %s as t
   where (
 %s
   )
-  and not exists (select from modulo.failures as f where f.job = %s and f.row_id = t.%s offset 0)
-  order by t.%s
+%s  order by t.%s
   limit $2
 ) as pending (shard_key, id, created)
-group by 1`, s.shardKey(), s.id, age, s.table, s.where, quoteText(s.job), s.id, s.id)
+group by 1`, s.shardKey(), s.id, age, s.table, s.where, s.notParked(), s.id)
 }
 
 // Backlog counts the pending rows of each of the workers, the oldest first and limit rows at most, so that it costs

@@ -42,7 +42,8 @@ type Config struct {
 	MaxConns int
 	// StatementTimeout ends each call that takes longer, waiting for a connection included.
 	StatementTimeout time.Duration
-	// BatchBytes is where a batch stops although there are more rows: bytes of payload, key and fields. A batch has at least one row.
+	// BatchBytes is where a batch stops although there are more rows: bytes of payload, key and fields. A batch has
+	// at least one row.
 	BatchBytes      int
 	ApplicationName string
 }

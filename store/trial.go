@@ -21,14 +21,15 @@ func (c *sourceCheck) tryDone(ctx context.Context, s *Source) error {
 	var id int64
 	var pending bool
 	err := c.rolledBack(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		find := fmt.Sprintf("select t.%s::bigint from %s as t where (\n%s\n) limit 1 for update skip locked", s.sql.id, s.sql.table, s.sql.where)
+		from := fmt.Sprintf("from %s as t where (\n%s\n)", s.sql.table, s.sql.where)
+		find := fmt.Sprintf("select t.%s::bigint %s limit 1 for update skip locked", s.sql.id, from)
 		if err := tx.QueryRow(ctx, find).Scan(&id); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, s.mark, []int64{id}, id, id); err != nil {
 			return markError(err)
 		}
-		again := fmt.Sprintf("select exists (select from %s as t where t.%s = $1::bigint and (\n%s\n))", s.sql.table, s.sql.id, s.sql.where)
+		again := fmt.Sprintf("select exists (select %s and t.%s = $1::bigint)", from, s.sql.id)
 		return tx.QueryRow(ctx, again, id).Scan(&pending)
 	})
 	var refused *jobs.MarkRefused

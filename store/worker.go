@@ -107,7 +107,8 @@ func (w *WorkerRows) Due(ctx context.Context) (jobs.Batch, int, error) {
 
 // readDue returns the due rows and the ids of those that are no longer pending.
 func (w *WorkerRows) readDue(ctx context.Context) (batch jobs.Batch, gone []int64, err error) {
-	result, err := w.source.db.pool.Query(ctx, w.source.due, w.source.dueFormats, int64(w.shard.Of), int64(w.shard.Number), w.dueLimit.rows)
+	result, err := w.source.db.pool.Query(ctx, w.source.due, w.source.dueFormats,
+		int64(w.shard.Of), int64(w.shard.Number), w.dueLimit.rows)
 	if err != nil {
 		return jobs.Batch{}, nil, err
 	}

@@ -197,10 +197,18 @@ func TestFetchShardsByKey(t *testing.T) {
 	job := tableJob("own")
 	job.Source.ShardBy, job.Batch = "tenant", 1000
 	source := f.source(job)
+	backlog, err := source.Backlog(t.Context(), 5, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ofKey, seen := map[string]int{}, 0
 	for w := range 5 {
 		shard := jobs.Shard{Number: w, Of: 5}
-		for _, row := range fetch(t, source.Worker(shard)).Rows {
+		rows := fetch(t, source.Worker(shard)).Rows
+		if backlog.Workers[w].Pending != len(rows) {
+			t.Errorf("worker %d fetched %d rows, the backlog says %d", w, len(rows), backlog.Workers[w].Pending)
+		}
+		for _, row := range rows {
 			seen++
 			if owner, ok := ofKey[row.Key]; row.Key != "" && ok && owner != w {
 				t.Errorf("key %q belongs to the workers %d and %d", row.Key, owner, w)

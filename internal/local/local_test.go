@@ -2,6 +2,7 @@ package local_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -123,10 +124,13 @@ func checkPause(t *testing.T, s server, answers func(context.Context) error) {
 // checkCrash shows that Stop tells when the server had ended by itself.
 func checkCrash(t *testing.T, s server) {
 	t.Helper()
+	family := append(descendants(s.PID()), s.PID())
 	crashed, err := os.FindProcess(s.PID())
 	must(t, err)
 	must(t, crashed.Kill())
-	eventually(t, "Stop notices the crash", func() bool { return !running(s.PID()) })
+	for _, pid := range family { // the children of a crashed server end by themselves
+		eventually(t, fmt.Sprintf("process %d is gone", pid), func() bool { return !running(pid) })
+	}
 	if s.Stop() == nil {
 		t.Error("Stop did not tell of the crash")
 	}

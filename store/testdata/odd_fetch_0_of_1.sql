@@ -5,9 +5,10 @@ select r.* from (
 a = 1 or b -- either
   )
   and t."Ord-er" >= (select $1::bigint)
-  and not exists (select from modulo.failures as f where f.job = 'it''s' and f.row_id = t."Ord-er" offset 0)
-  and not exists (select from modulo.failures as f where f.job = 'it''s' and f.key = t."customer id"::text and f.row_id < t."Ord-er"
-    and not f.delivered and f.discarded_at is null offset 0)
+  and not exists (select from modulo.failures as f where f.job = 'it''s'
+    and f.row_id = t."Ord-er" offset 0)
+  and not exists (select from modulo.failures as f where f.job = 'it''s'
+    and f.key = t."customer id"::text and f.row_id < t."Ord-er" and not f.delivered and f.discarded_at is null offset 0)
   order by t."Ord-er"
   limit 10
 ) as r

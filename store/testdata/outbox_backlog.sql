@@ -1,11 +1,13 @@
-select ((shard_key % $1 + $1) % $1)::int, count(*), min(id), extract(epoch from now() - min(created))::float8
+select ((shard_key % $1 + $1) % $1)::int, count(*), min(id),
+  extract(epoch from now() - min(created))::float8
 from (
   select t."id"::bigint as shard_key, t."id"::bigint as id, t.created_at::timestamptz as created
   from "modulo"."outbox" as t
   where (
 done_at is null
   )
-  and not exists (select from modulo.failures as f where f.job = 'outbox' and f.row_id = t."id" offset 0)
+  and not exists (select from modulo.failures as f where f.job = 'outbox'
+    and f.row_id = t."id" offset 0)
   order by t."id"
   limit $2
 ) as pending (shard_key, id, created)

@@ -5,7 +5,8 @@ select r.* from (
 done_at is null
   )
   and t."id" >= (select $1::bigint)
-  and not exists (select from modulo.failures as f where f.job = 'outbox' and f.row_id = t."id" offset 0)
+  and not exists (select from modulo.failures as f where f.job = 'outbox'
+    and f.row_id = t."id" offset 0)
   order by t."id"
   limit 1000
 ) as r
