@@ -51,7 +51,7 @@ func openDemoApplication(ctx context.Context, databaseURL, brokerURL string) (*d
 	if err != nil {
 		return nil, errors.Join(err, db.Close(ctx))
 	}
-	mq, err := stomp.Dial("tcp", address.Host)
+	mq, err := stomp.Dial("tcp", address.Host, stomp.ConnOpt.Logger(silent{}))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the demo's consumer: %w", err), db.Close(ctx))
 	}
@@ -98,3 +98,15 @@ func (a *demoApplication) close() error {
 	a.reading.Wait()
 	return errors.Join(err, a.db.Close(context.Background()))
 }
+
+// silent is a logger for go-stomp, which reports the end of a subscription that we ended ourselves.
+type silent struct{}
+
+func (silent) Debugf(string, ...any)   {}
+func (silent) Infof(string, ...any)    {}
+func (silent) Warningf(string, ...any) {}
+func (silent) Errorf(string, ...any)   {}
+func (silent) Debug(string)            {}
+func (silent) Info(string)             {}
+func (silent) Warning(string)          {}
+func (silent) Error(string)            {}

@@ -77,6 +77,7 @@ func codeOf(err error) int {
 	var schema *store.SchemaError
 	var ended signalled
 	var published *jobs.PublishError
+	var connect *jobs.ConnectError
 	switch {
 	case errors.As(err, &withCode):
 		return withCode.code
@@ -86,9 +87,9 @@ func codeOf(err error) int {
 		return exitRefused
 	case store.IsUnreachable(err):
 		return exitUnreachable
-	case errors.As(err, &published) && published.Fault == jobs.FaultConfiguration:
+	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration:
 		return exitUsage
-	case errors.As(err, &published):
+	case errors.As(err, &connect), errors.As(err, &published):
 		return exitUnreachable
 	}
 	return exitRuntime
