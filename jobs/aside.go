@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 )
@@ -29,7 +28,7 @@ func (w *Worker) tryAside(ctx, finish context.Context, outcome *Outcome) error {
 	}
 	due, _, err := w.Failures.Due(ctx)
 	if err != nil {
-		return stopped(ctx, fmt.Errorf("fetch due retries: %w", err))
+		return stopped(ctx, err)
 	}
 	w.sweep()
 	clear(w.held)
@@ -38,7 +37,7 @@ func (w *Worker) tryAside(ctx, finish context.Context, outcome *Outcome) error {
 		if len(batch.Rows) == 0 {
 			pending, err := w.Rows.Fetch(ctx, id)
 			if err != nil {
-				return stopped(ctx, fmt.Errorf("fetch row %d: %w", id, err))
+				return stopped(ctx, err)
 			}
 			batch, retry = only(id, pending), false
 		}

@@ -72,10 +72,7 @@ func (w *Worker) park(finish context.Context, failures []Failure) error {
 		w.Log.Warn().Int64("row_id", f.RowID).Str("event_id", f.EventID).Str("class", string(f.Class)).
 			Str("reason", f.Reason).Int("attempts", f.Attempts).Dur("retry_after_ms", f.RetryAfter).Msg("row failed")
 	}
-	if err := w.Failures.Park(finish, failures); err != nil {
-		return fmt.Errorf("park %d failed rows: %w", len(failures), err)
-	}
-	return nil
+	return w.Failures.Park(finish, failures)
 }
 
 // sending is the way of one batch's messages to the broker.

@@ -99,7 +99,7 @@ func (w *Worker) fetch(ctx context.Context) (flight, error) {
 	started := time.Now()
 	batch, err := w.Rows.Fetch(ctx, from)
 	if err != nil {
-		return flight{}, fmt.Errorf("fetch: %w", err)
+		return flight{}, err
 	}
 	now := time.Now()
 

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Rows is one worker's view of its source table. Not safe for concurrent use, except that MarkDone may run
-// beside Fetch.
+// Rows is one worker's view of its source table. Its errors name the job, the worker and what was being done. Not safe
+// for concurrent use, except that MarkDone may run beside Fetch.
 type Rows interface {
 	// Fetch returns the worker's pending rows with id >= from, in id order, at most a batch. Rows with a record in
 	// Failures are left out and so are, in an ordered job, the later rows of their keys. Rows are neither locked nor
@@ -20,7 +20,8 @@ type Rows interface {
 	MarkDone(ctx context.Context, ids []int64) error
 }
 
-// Failures is the record of rows that could not be delivered (table modulo.failures), as one worker sees it.
+// Failures is the record of rows that could not be delivered (table modulo.failures), as one worker sees it. Its
+// errors are as those of Rows.
 type Failures interface {
 	// Due returns the worker's failed rows whose next attempt has come, and rows that only need their mark
 	// (Row.MarkOnly), in id order, at most a batch. Due records of rows that are no longer pending are removed and

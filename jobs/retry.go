@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -18,7 +17,7 @@ func (w *Worker) lookForDue(ctx context.Context) (bool, error) {
 	}
 	due, cleared, err := w.Failures.Due(ctx)
 	if err != nil {
-		return false, fmt.Errorf("fetch due retries: %w", err)
+		return false, err
 	}
 	w.dueLooked, w.due = time.Now(), due
 	if cleared > 0 {

@@ -91,7 +91,7 @@ func TestOrderedHoldsBackTheKey(t *testing.T) {
 		return jobs.Failure{RowID: id, Attempts: 1, RetryAfter: soon, Class: jobs.ClassRefused}
 	}
 	park(t, worker, refused(3), refused(4), refused(5))
-	wantIDs(t, "fetch", fetch(t, worker), 1, 2, 7, 9)
+	wantIDs(t, "fetch", fetch(t, worker), 1, 2, 6, 7, 9)
 	park(t, worker, refused(8)) // a later one of the key fails too: it must not overtake
 	wantIDs(t, "due", due(t, worker), 3, 4, 5)
 	if err := worker.Settle(t.Context(), []int64{3, 5}); err != nil {
@@ -100,7 +100,7 @@ func TestOrderedHoldsBackTheKey(t *testing.T) {
 	wantIDs(t, "due after the first of the key", due(t, worker), 4, 8)
 	wantIDs(t, "fetch after", fetch(t, worker), 1, 2, 6, 7, 9)
 
-	// Delivered and discarded rows keep nobody waiting, and only need their mark.
+	// Delivered and discarded rows only need their mark. A delivered one keeps nobody waiting.
 	delivered := refused(1)
 	delivered.Delivered, delivered.Class = true, jobs.ClassUnmarkable
 	park(t, worker, delivered)
@@ -116,6 +116,31 @@ func TestOrderedHoldsBackTheKey(t *testing.T) {
 	if !batch.Rows[0].MarkOnly || !batch.Rows[1].MarkOnly || batch.Rows[2].MarkOnly {
 		t.Errorf("mark only: %+v", batch.Rows)
 	}
+}
+
+// A worker that did not know of a discard would read on behind its cursor and leave rows of the key for later: the
+// discarded row holds its key until the worker has settled it.
+func TestDiscardedRowHoldsItsKeyUntilSettled(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(ownTable + `insert into own (id, tenant) values (1, 'a'), (2, 'b'), (3, 'a'), (4, 'a')`)
+	job := tableJob("own")
+	job.Ordered, job.Source.ShardBy = true, "tenant"
+	worker := f.source(job).Worker(jobs.Shard{Of: 1})
+	park(t, worker, jobs.Failure{RowID: 1, Attempts: 8, Class: jobs.ClassRefused})
+	if n, err := f.DiscardFailures(t.Context(), store.FailureFilter{Job: "job"}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	wantIDs(t, "fetch after the discard", fetch(t, worker), 2)
+	batch := due(t, worker)
+	wantIDs(t, "due", batch, 1)
+	if !batch.Rows[0].MarkOnly {
+		t.Error("a discarded row is to be sent")
+	}
+	if err := worker.Settle(t.Context(), []int64{1}); err != nil {
+		t.Fatal(err)
+	}
+	wantIDs(t, "fetch when it is settled", fetch(t, worker), 2, 3, 4)
 }
 
 // What became of the row while a person decided is not undone by the outcome of an attempt that was under way.

@@ -59,15 +59,15 @@ func (s *statements) keyText() string {
 	if s.key == "" {
 		return "null::text"
 	}
-	return "t." + s.key + "::text"
+	return fmt.Sprintf("nullif(t.%s::text, '')", s.key)
 }
 
-// shardKey is the number whose remainder picks the worker. A row without a key is sharded by its id.
+// shardKey is the number whose remainder picks the worker. A row whose key is null or empty is sharded by its id.
 func (s *statements) shardKey() string {
 	if s.key == "" {
 		return "t." + s.id
 	}
-	return fmt.Sprintf("coalesce(hashtextextended(t.%s::text, 0), t.%s)", s.key, s.id)
+	return fmt.Sprintf("coalesce(hashtextextended(%s, 0), t.%s)", s.keyText(), s.id)
 }
 
 // owned is the condition that a row belongs to the shard; % takes the sign of the dividend. The planner believes
@@ -81,14 +81,15 @@ func (s *statements) owned(shard jobs.Shard) string {
 	return fmt.Sprintf("coalesce(%s %% %d in (%s), false)", s.shardKey(), shard.Of, remainders)
 }
 
-// notFailed leaves out rows with a record of a failure and, in an ordered job, those behind one of their key that is
-// still to be sent.
+// notFailed leaves out rows with a record of a failure and, in an ordered job, those behind one of their key that was
+// not delivered. A discarded one holds its key until its worker has settled it: only then the worker knows that it must
+// look for the rows behind it, before it reads on.
 func (s *statements) notFailed() string {
 	if !s.ordered {
 		return s.notParked()
 	}
 	return s.notParked() + fmt.Sprintf("  and not exists (select from modulo.failures as f where f.job = %s\n"+
-		"    and f.key = %s and f.row_id < t.%s and not f.delivered and f.discarded_at is null offset 0)\n",
+		"    and f.key = %s and f.row_id < t.%s and not f.delivered offset 0)\n",
 		quoteText(s.job), s.keyText(), s.id)
 }
 
@@ -110,7 +111,7 @@ func (s *statements) due() string {
 	if s.ordered {
 		held = "    and (f.delivered or f.discarded_at is not null or not exists (\n" +
 			"      select from modulo.failures as e where e.job = f.job and e.key = f.key and e.row_id < f.row_id\n" +
-			"      and not e.delivered and e.discarded_at is null))\n"
+			"      and not e.delivered))\n"
 	}
 	return fmt.Sprintf(`select f.row_id, f.attempts, f.mark_only, r.*
 from (
@@ -149,8 +150,8 @@ func (s *statements) settle() string {
 }
 
 // park writes or renews records. The parameters are arrays: row ids, event ids, attempts, seconds until the next
-// attempt (0: none), classes, reasons, delivered. The key comes from the row itself, which tells null from empty; a row
-// that is gone gets no record.
+// attempt (0: none), classes, reasons, delivered. The key comes from the row itself; a row that is gone gets no
+// record.
 func (s *statements) park() string {
 	return fmt.Sprintf(`insert into modulo.failures as f
   (job, row_id, key, event_id, attempts, next_attempt_at, failed_at, error_class, last_error, delivered)

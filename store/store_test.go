@@ -36,12 +36,8 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	dbURL := testservers.EmptyDatabase(t)
-	f := &fixture{t: t, url: dbURL, DB: open(t, store.Config{URL: dbURL}), conn: connect(t, dbURL)}
-	if _, err := f.MigrateUp(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return f
+	dbURL := testservers.Database(t)
+	return &fixture{t: t, url: dbURL, DB: open(t, store.Config{URL: dbURL}), conn: connect(t, dbURL)}
 }
 
 func open(t testing.TB, cfg store.Config) *store.DB {

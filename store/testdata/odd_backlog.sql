@@ -1,7 +1,7 @@
 select ((shard_key % $1 + $1) % $1)::int, count(*), min(id),
   extract(epoch from now() - min(created))::float8
 from (
-  select coalesce(hashtextextended(t."customer id"::text, 0), t."Ord-er")::bigint as shard_key, t."Ord-er"::bigint as id, t.created_at::timestamptz as created
+  select coalesce(hashtextextended(nullif(t."customer id"::text, ''), 0), t."Ord-er")::bigint as shard_key, t."Ord-er"::bigint as id, t.created_at::timestamptz as created
   from "Bil""ling"."select" as t
   where (
 a = 1 or b -- either

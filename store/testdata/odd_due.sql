@@ -6,12 +6,12 @@ from (
     and coalesce(hashtextextended(f.key, 0), f.row_id) % $1::bigint in ($2::bigint, $2::bigint - $1::bigint)
     and (f.delivered or f.discarded_at is not null or not exists (
       select from modulo.failures as e where e.job = f.job and e.key = f.key and e.row_id < f.row_id
-      and not e.delivered and e.discarded_at is null))
+      and not e.delivered))
   order by f.row_id
   limit $3
 ) as f
 left join lateral (
-  select true as pending, t."Ord-er"::bigint, t."customer id"::text, (select row_to_json(c.*) from (select t."Ord-er", t."q""") as c)::text
+  select true as pending, t."Ord-er"::bigint, nullif(t."customer id"::text, ''), (select row_to_json(c.*) from (select t."Ord-er", t."q""") as c)::text
   from "Bil""ling"."select" as t
   where t."Ord-er" = f.row_id and (
 a = 1 or b -- either

@@ -1,15 +1,15 @@
 select r.* from (
-  select t."Ord-er"::bigint, t."customer id"::text, (select row_to_json(c.*) from (select t."Ord-er", t."q""") as c)::text
+  select t."Ord-er"::bigint, nullif(t."customer id"::text, ''), (select row_to_json(c.*) from (select t."Ord-er", t."q""") as c)::text
   from "Bil""ling"."select" as t
   where (
 a = 1 or b -- either
   )
-  and coalesce(coalesce(hashtextextended(t."customer id"::text, 0), t."Ord-er") % 5 in (3, -2), false)
+  and coalesce(coalesce(hashtextextended(nullif(t."customer id"::text, ''), 0), t."Ord-er") % 5 in (3, -2), false)
   and t."Ord-er" >= (select $1::bigint)
   and not exists (select from modulo.failures as f where f.job = 'it''s'
     and f.row_id = t."Ord-er" offset 0)
   and not exists (select from modulo.failures as f where f.job = 'it''s'
-    and f.key = t."customer id"::text and f.row_id < t."Ord-er" and not f.delivered and f.discarded_at is null offset 0)
+    and f.key = nullif(t."customer id"::text, '') and f.row_id < t."Ord-er" and not f.delivered offset 0)
   order by t."Ord-er"
   limit 10
 ) as r

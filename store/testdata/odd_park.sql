@@ -1,6 +1,6 @@
 insert into modulo.failures as f
   (job, row_id, key, event_id, attempts, next_attempt_at, failed_at, error_class, last_error, delivered)
-select 'it''s', u.row_id, t."customer id"::text, u.event_id, u.attempts, now() + make_interval(secs => u.retry_after),
+select 'it''s', u.row_id, nullif(t."customer id"::text, ''), u.event_id, u.attempts, now() + make_interval(secs => u.retry_after),
   case when u.retry_after <= 0 or u.delivered then now() end, u.error_class, u.last_error, u.delivered
 from unnest($1::bigint[], $2::text[], $3::int[], $4::float8[], $5::text[], $6::text[], $7::boolean[])
   as u (row_id, event_id, attempts, retry_after, error_class, last_error, delivered)
