@@ -26,7 +26,7 @@ type ActiveMQConfig struct {
 	Heap   string // as in "512m", the default
 
 	StoreLimit  int64 // bytes of journal and index; default 8 GiB
-	MemoryLimit int64 // bytes of messages in memory; default 256 MiB
+	MemoryLimit int64 // bytes of messages in memory, at a good third of what they take in the heap; default 64 MiB
 	// FailIfNoSpace answers a send that finds no space with an ERROR, FailIfNoSpaceAfter does so after a time.
 	// Without either the send waits, unanswered, until there is space.
 	FailIfNoSpace      bool
@@ -85,7 +85,7 @@ func (c ActiveMQConfig) withDefaults() (ActiveMQConfig, error) {
 		c.StoreLimit = 8 << 30
 	}
 	if c.MemoryLimit == 0 {
-		c.MemoryLimit = 256 << 20
+		c.MemoryLimit = 64 << 20
 	}
 	if c.MaxConnections == 0 {
 		c.MaxConnections = 1000
