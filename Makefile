@@ -33,18 +33,22 @@ build: ## bin/modulo
 .PHONY: install
 install: ## install the Debian packages that are missing; no service of theirs is started
 	@missing=
+	command -v $(GO) >/dev/null || { echo "Go 1.26 or newer is needed: see https://go.dev/dl"; exit 1; }
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=" postgresql"
 	test -e /usr/share/activemq/bin/activemq.jar || missing+=" activemq"
 	command -v javac >/dev/null || missing+=" default-jdk-headless"
+	command -v openssl >/dev/null || missing+=" openssl"
 	test -n "$$missing" || exit 0
-	as_root=; test "$$(id -u)" = 0 || as_root=sudo
 	echo "installing$$missing"
-	# Debian's postgresql would create and start a cluster of its own.
-	test -e /etc/postgresql-common/createcluster.conf ||
-	  { $$as_root mkdir -p /etc/postgresql-common
-	    echo 'create_main_cluster = false' | $$as_root tee /etc/postgresql-common/createcluster.conf >/dev/null; }
+	as_root=; test "$$(id -u)" = 0 || as_root=sudo
+	# Debian's postgresql creates and starts a cluster of its own unless told not to.
+	dropin=/etc/postgresql-common/createcluster.d/modulo.conf
+	$$as_root mkdir -p "$${dropin%/*}"
+	echo 'create_main_cluster = false' | $$as_root tee "$$dropin" >/dev/null
 	$$as_root apt-get update -qq
-	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing || failed=$$?
+	$$as_root rm -f "$$dropin"
+	exit $${failed:-0}
 
 .PHONY: fmt
 fmt: ## format the code
