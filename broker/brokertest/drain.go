@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/go-stomp/stomp/v3/frame"
 )
@@ -37,48 +40,52 @@ const patience = 30 * time.Second
 // nothing to wait for and a surplus shows.
 func (target Target) Drain(t testing.TB, destination string) []Received {
 	t.Helper()
-	received, err := target.drain(destination)
+	end := rand.Text()
+	var all []Received
+	err := target.connected(func(c *consumer) error {
+		// persistent like the others: ActiveMQ keeps the order within one kind only
+		err := errors.Join(
+			c.write(frame.SEND, frame.Destination, destination, "persistent", "true", "end", end, frame.Receipt, "end"),
+			c.receipt("end"),
+			c.write(frame.SUBSCRIBE, frame.Destination, destination, frame.Id, "0", frame.Ack, frame.AckAuto))
+		for err == nil && (len(all) == 0 || all[len(all)-1].Headers["end"] != end) {
+			var r Received
+			r, err = c.message()
+			all = append(all, r)
+		}
+		return err
+	})
 	if err != nil {
-		t.Fatalf("draining %s: %v", destination, err)
+		t.Fatalf("draining %s, after %d messages: %v", destination, len(all), err)
 	}
-	return received
+	return slices.DeleteFunc(all, func(r Received) bool { return r.Headers["end"] != "" })
 }
 
-func (target Target) drain(destination string) ([]Received, error) {
-	c, err := target.connect()
-	if err != nil {
-		return nil, err
-	}
-	defer c.net.Close()
-	end := rand.Text()
-	err = errors.Join(
-		c.write(frame.SEND, frame.Destination, destination, "end", end, frame.Receipt, "end"),
-		c.receipt("end"),
-		c.write(frame.SUBSCRIBE, frame.Destination, destination, frame.Id, "0", frame.Ack, frame.AckAuto),
-	)
-	if err != nil {
-		return nil, err
-	}
+// Take takes n messages from a queue of ActiveMQ, also of one that has no room for the message that Drain sends.
+func (target Target) Take(t testing.TB, destination string, n int) []Received {
+	t.Helper()
 	var all []Received
-	for {
-		f, err := c.read()
-		if err != nil {
-			return nil, fmt.Errorf("after %d messages: %w", len(all), err)
+	err := target.connected(func(c *consumer) error {
+		err := c.write(frame.SUBSCRIBE, frame.Destination, destination, frame.Id, "0", frame.Ack, frame.AckClientIndividual)
+		for err == nil && len(all) < n {
+			var r Received
+			r, err = c.message()
+			all = append(all, r)
+			err = errors.Join(err, c.write(frame.ACK, frame.Id, r.Headers[frame.Ack]))
 		}
-		if f.Command != frame.MESSAGE {
-			return nil, fmt.Errorf("after %d messages: %s", len(all), said(f))
-		}
-		if f.Header.Get("end") == end {
-			return all, errors.Join(c.write(frame.DISCONNECT, frame.Receipt, "bye"), c.receipt("bye"))
-		}
-		if _, stale := f.Header.Contains("end"); !stale { // the end of a Drain that failed
-			all = append(all, received(f))
-		}
+		return err
+	})
+	if err != nil {
+		t.Fatalf("taking %d messages from %s, after %d: %v", n, destination, len(all), err)
 	}
+	return all
 }
 
 // said is a frame for an error message.
 func said(f *frame.Frame) string {
+	if f == nil {
+		return "nothing"
+	}
 	return fmt.Sprintf("%s %s %.300s", f.Command, f.Header.Get(frame.Message), f.Body)
 }
 
@@ -90,8 +97,36 @@ func received(f *frame.Frame) Received {
 			r.Headers[name] = value
 		}
 	}
-	_, r.Binary = r.Headers[frame.ContentLength]
+	if _, r.Binary = r.Headers[frame.ContentLength]; !r.Binary {
+		r.Body = joinSurrogates(r.Body)
+	}
 	return r
+}
+
+// joinSurrogates turns Java's modified UTF-8 into UTF-8. ActiveMQ Classic keeps texts so, and hands them to STOMP clients
+// as they are.
+func joinSurrogates(text []byte) []byte {
+	var joined []byte
+	for rest := text; len(rest) > 0; {
+		r, size := utf8.DecodeRune(rest)
+		if r == utf8.RuneError && len(rest) >= 6 {
+			if pair := utf16.DecodeRune(surrogate(rest), surrogate(rest[3:])); pair != utf8.RuneError {
+				r, size = pair, 6
+			}
+		}
+		if size == 1 {
+			joined = append(joined, rest[0])
+		} else {
+			joined = utf8.AppendRune(joined, r)
+		}
+		rest = rest[size:]
+	}
+	return joined
+}
+
+// surrogate decodes three bytes without a look at what UTF-8 allows.
+func surrogate(b []byte) rune {
+	return rune(b[0]&0x0F)<<12 | rune(b[1]&0x3F)<<6 | rune(b[2]&0x3F)
 }
 
 // consumer is a plain STOMP client, built on go-stomp's frames and on nothing of the adapter under test.
@@ -101,24 +136,25 @@ type consumer struct {
 	w   *frame.Writer
 }
 
-func (target Target) connect() (*consumer, error) {
+// connected runs f on a connection of its own and says goodbye.
+func (target Target) connected(f func(*consumer) error) error {
 	conn, err := net.DialTimeout("tcp", target.Addr, patience)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	defer conn.Close()
 	c := &consumer{conn, frame.NewReader(conn), frame.NewWriter(conn)}
-	err = c.write(frame.CONNECT, frame.AcceptVersion, "1.2", frame.Host, "/",
-		frame.Login, target.Username, frame.Passcode, target.Password)
-	if err == nil {
-		var f *frame.Frame
-		if f, err = c.read(); err == nil && f.Command != frame.CONNECTED {
-			err = fmt.Errorf("answer to CONNECT: %s", said(f))
-		}
+	if err := c.write(frame.CONNECT, frame.AcceptVersion, "1.2", frame.Host, "/",
+		frame.Login, target.Username, frame.Passcode, target.Password); err != nil {
+		return err
 	}
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+	if answer, err := c.read(); err != nil || answer.Command != frame.CONNECTED {
+		return fmt.Errorf("answer to CONNECT: %s, %w", said(answer), err)
 	}
-	return c, nil
+	if err := f(c); err != nil {
+		return err
+	}
+	return errors.Join(c.write(frame.DISCONNECT, frame.Receipt, "bye"), c.receipt("bye"))
 }
 
 func (c *consumer) write(command string, headers ...string) error {
@@ -140,10 +176,29 @@ func (c *consumer) read() (*frame.Frame, error) {
 	}
 }
 
-func (c *consumer) receipt(id string) error {
+// message reads the next message.
+func (c *consumer) message() (Received, error) {
 	f, err := c.read()
-	if err == nil && (f.Command != frame.RECEIPT || f.Header.Get(frame.ReceiptId) != id) {
-		err = fmt.Errorf("waiting for receipt %s: %s", id, said(f))
+	if err != nil {
+		return Received{}, err
 	}
-	return err
+	if f.Command != frame.MESSAGE {
+		return Received{}, errors.New(said(f))
+	}
+	return received(f), nil
+}
+
+// receipt reads up to a receipt. Messages before it are left to the next consumer, if they need to be acknowledged.
+func (c *consumer) receipt(id string) error {
+	for {
+		f, err := c.read()
+		switch {
+		case err != nil:
+			return fmt.Errorf("waiting for receipt %s: %w", id, err)
+		case f.Command == frame.RECEIPT && f.Header.Get(frame.ReceiptId) == id:
+			return nil
+		case f.Command != frame.MESSAGE:
+			return fmt.Errorf("waiting for receipt %s: %s", id, said(f))
+		}
+	}
 }

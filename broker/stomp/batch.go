@@ -1,9 +1,12 @@
 package stomp
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"modulo/jobs"
 )
 
 // batch holds the broker's answers to the receipts asked for last. The reader writes it, the publisher reads it.
@@ -131,7 +134,7 @@ func (r result) cause(err error) error {
 	switch {
 	case r.stray == nil:
 		return err
-	case err == nil:
+	case err == nil || errors.Is(err, r.stray):
 		return r.stray
 	}
 	return fmt.Errorf("%w; then %w", r.stray, err)
@@ -150,7 +153,8 @@ func (b *batch) confirmations() []int {
 	return indexes
 }
 
-// await waits for at least n answers. The broker has patience to give the next one, counted anew from each.
+// await waits for at least n answers. The broker has patience to give the next one, counted anew from each. A broker
+// without room may say so for every message, each time after a while: the first time ends the wait.
 func (c *conn) await(n int, patience time.Duration) error {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -161,6 +165,8 @@ func (c *conn) await(n int, patience time.Duration) error {
 			return nil
 		case now.lost != nil:
 			return now.lost
+		case now.stray != nil && now.stray.fault() == jobs.FaultBroker:
+			return now.stray
 		case now.answers > before:
 			before = now.answers
 			timer.Reset(patience)

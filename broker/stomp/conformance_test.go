@@ -75,18 +75,18 @@ func goStomp(t testing.TB) (addr string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { listener.Close() })
-	server := &gostomp.Server{Log: silent{}}
+	server := &gostomp.Server{Log: noLog{}}
 	go server.Serve(listener) //nolint:errcheck // it never returns
 	return listener.Addr().String()
 }
 
-type silent struct{}
+type noLog struct{}
 
-func (silent) Debugf(string, ...any)   {}
-func (silent) Infof(string, ...any)    {}
-func (silent) Warningf(string, ...any) {}
-func (silent) Errorf(string, ...any)   {}
-func (silent) Debug(string)            {}
-func (silent) Info(string)             {}
-func (silent) Warning(string)          {}
-func (silent) Error(string)            {}
+func (noLog) Debugf(string, ...any)   {}
+func (noLog) Infof(string, ...any)    {}
+func (noLog) Warningf(string, ...any) {}
+func (noLog) Errorf(string, ...any)   {}
+func (noLog) Debug(string)            {}
+func (noLog) Info(string)             {}
+func (noLog) Warning(string)          {}
+func (noLog) Error(string)            {}

@@ -15,9 +15,11 @@ import (
 // conn is one connection after CONNECTED. A goroutine of its own reads for as long as it lives, whether anybody waits
 // or not: a broker that cannot get rid of its receipts stops reading.
 type conn struct {
+	host         Host
 	net          net.Conn     // TCP or TLS
 	tcp          *net.TCPConn // below net
 	server       server
+	fits         int // size of a frame that the broker is known to take
 	writeTimeout time.Duration
 	silence      time.Duration // without a byte from the broker it is taken for dead; 0: never
 

@@ -44,44 +44,51 @@ func dialOnce(ctx context.Context, cfg *Config, host Host, login Host) (*conn, e
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{net: dialed, tcp: dialed.(*net.TCPConn), writeTimeout: cfg.WriteTimeout}
+	c := &conn{net: dialed, tcp: dialed.(*net.TCPConn), writeTimeout: cfg.WriteTimeout, fits: surelyFits}
 	ctx, cancel := context.WithTimeoutCause(ctx, cfg.ConnectTimeout, fmt.Errorf("no answer within %s", cfg.ConnectTimeout))
 	defer cancel()
 	unbind := context.AfterFunc(ctx, func() { c.cut(context.Cause(ctx)) })
-	err = c.connect(ctx, cfg, host, login)
+	stage := "TLS handshake"
+	if err = c.secure(ctx, host.TLS); err == nil {
+		stage = "login"
+		err = c.login(cfg, login)
+	}
 	if !unbind() {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
 		c.drop(err)
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", stage, err)
 	}
 	return c, nil
 }
 
-// connect does the TLS handshake and the login, and starts the connection's goroutines.
-func (c *conn) connect(ctx context.Context, cfg *Config, host Host, login Host) error {
-	if host.TLS != nil {
-		secured := tls.Client(c.tcp, host.TLS)
-		if err := secured.HandshakeContext(ctx); err != nil {
-			return fmt.Errorf("tls: %w", err)
-		}
-		c.net = secured
+// secure does the TLS handshake, if there is to be one.
+func (c *conn) secure(ctx context.Context, settings *tls.Config) error {
+	if settings == nil {
+		return nil
 	}
+	secured := tls.Client(c.tcp, settings)
+	c.net = secured
+	return secured.HandshakeContext(ctx)
+}
+
+// login sends CONNECT and, once the broker agrees, starts the connection's goroutines.
+func (c *conn) login(cfg *Config, login Host) error {
 	if err := c.send(connectFrame(cfg, login)); err != nil {
-		return fmt.Errorf("CONNECT: %w", err)
+		return err
 	}
 	r := newFrameReader(c)
 	answer, err := r.next()
 	if err != nil {
-		return fmt.Errorf("answer to CONNECT: %w", connectReadError(err))
+		return connectReadError(err)
 	}
 	switch answer.command {
 	case frame.CONNECTED:
 	case frame.ERROR:
 		return newServerError(answer)
 	default:
-		return fmt.Errorf("answer to CONNECT: %w: %s", errNotSTOMP, answer.command)
+		return fmt.Errorf("%w: %s", errNotSTOMP, answer.command)
 	}
 	if version := answer.get(frame.Version); string(version) != "1.2" {
 		return fmt.Errorf("%w: the broker offers version %.20q", errVersion, version)
@@ -118,7 +125,8 @@ func connectReadError(err error) error {
 }
 
 // agreeHeartbeat works out from our wish and the broker's answer "sx,sy" how often to send (twice as often as promised)
-// and how much silence to bear (twice what the broker promised). 0 is never.
+// and how much silence to bear (three times what the broker promised: ActiveMQ Classic leaves out the heart-beat after
+// every other frame, which makes it twice). 0 is never.
 func agreeHeartbeat(wish time.Duration, answer []byte) (beat, silence time.Duration, err error) {
 	if wish == 0 || len(answer) == 0 {
 		return 0, 0, nil
@@ -133,7 +141,7 @@ func agreeHeartbeat(wish time.Duration, answer []byte) (beat, silence time.Durat
 		beat = max(wish, time.Duration(wants)*time.Millisecond) / 2
 	}
 	if sends > 0 {
-		silence = max(wish, time.Duration(sends)*time.Millisecond) * 2
+		silence = max(wish, time.Duration(sends)*time.Millisecond) * 3
 	}
 	return beat, silence, nil
 }

@@ -37,8 +37,8 @@ func check(m *jobs.Message) error {
 			return fmt.Errorf("header %s: too long, not UTF-8 or with NUL", h.Name)
 		}
 	}
-	if !m.Binary && bytes.IndexByte(m.Body, 0) >= 0 {
-		return errors.New("body: NUL in a text")
+	if !m.Binary && (bytes.IndexByte(m.Body, 0) >= 0 || !utf8.Valid(m.Body)) {
+		return errors.New("body: not UTF-8 or with NUL in a text")
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func appendHead(b []byte, d dialect, common []byte, receipt uint64, m *jobs.Mess
 // appendSend appends a whole SEND frame.
 func appendSend(b []byte, d dialect, common []byte, receipt uint64, m *jobs.Message) []byte {
 	b = appendHead(b, d, common, receipt, m)
-	b = append(b, m.Body...)
+	b = append(b, d.body(m)...)
 	return append(b, 0)
 }
 

@@ -69,6 +69,7 @@ func TestCheck(t *testing.T) {
 		"long destination":        {Destination: "/queue/" + strings.Repeat("a", maxHeaderLine)},
 		"NUL in a text":           {Destination: "/queue/a", Body: []byte("a\x00")},
 		"only NUL in a text":      {Destination: "/queue/a", Body: []byte("\x00")},
+		"text not UTF-8":          {Destination: "/queue/a", Body: []byte("\xed\xa0\xbd")},
 		"value with NUL":          header("a", "\x00"),
 		"value not UTF-8":         header("a", "\xc3\x28"),
 		"long value":              header("a", strings.Repeat("a", maxHeaderLine+1)),
@@ -107,6 +108,7 @@ func TestCheck(t *testing.T) {
 func FuzzEncode(f *testing.F) {
 	f.Add("/queue/a", "name", []byte("value"), "second", []byte("\r\n:\\"), []byte("body"), false, true, uint8(0))
 	f.Add("/topic/ü", "a", []byte(" x "), "content-type", []byte("\n\nSEND\n"), []byte("\x00SEND\n\n\x00"), true, false, uint8(2))
+	f.Add("/queue/a", "a", []byte("b"), "c", []byte("d"), []byte("\U0001F388"), false, true, uint8(classic))
 	f.Fuzz(func(t *testing.T, destination, name1 string, value1 []byte, name2 string, value2, body []byte,
 		binary, transaction bool, kind uint8) {
 		m := jobs.Message{
@@ -146,7 +148,7 @@ func FuzzEncode(f *testing.F) {
 		if binary {
 			want.Header.Add("content-length", fmt.Sprint(len(body)))
 		}
-		want.Body = body
+		want.Body = d.body(&m)
 		oneFrame(t, appendSend(nil, d, []byte(common), receipt, &m), want)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,9 +19,9 @@ import (
 // fake is one connection of a scripted broker: it does what no real one does on demand.
 type fake struct {
 	*net.TCPConn
-	r *frame.Reader
-	// ended receives, from wait, how the client ended the connection.
-	ended chan<- error
+	r     *frame.Reader
+	err   error        // how the client ended the connection
+	ended chan<- error // receives it from wait
 }
 
 // fakeBroker runs the script for every connection, each in a goroutine of its own that ends with the test. The channel
@@ -46,7 +47,7 @@ func fakeBroker(t testing.TB, script func(c *fake)) (addr string, ended <-chan e
 			mu.Unlock()
 			running.Go(func() {
 				defer conn.Close()
-				script(&fake{conn.(*net.TCPConn), frame.NewReader(conn), ends})
+				script(&fake{TCPConn: conn.(*net.TCPConn), r: frame.NewReader(conn), ended: ends})
 			})
 		}
 	})
@@ -67,6 +68,7 @@ func (c *fake) next() *frame.Frame {
 	for {
 		f, err := c.r.Read()
 		if err != nil {
+			c.err = err
 			return nil
 		}
 		if f != nil {
@@ -95,10 +97,14 @@ func (c *fake) accept(server string) *frame.Frame {
 
 func (c *fake) receipt(id string) { c.say("RECEIPT\nreceipt-id:" + id + "\n\n\x00\n") }
 
-// wait reads until the client ends the connection and reports how: nil for FIN.
+// wait reads until the client ends the connection and reports how. It answers a goodbye.
 func (c *fake) wait() {
-	_, err := io.Copy(io.Discard, c)
-	c.ended <- err
+	for c.err == nil {
+		if f := c.next(); f != nil && f.Command == frame.DISCONNECT {
+			c.receipt(f.Header.Get(frame.Receipt))
+		}
+	}
+	c.ended <- c.err
 }
 
 const (
@@ -109,8 +115,14 @@ const (
 
 // quick are deadlines for tests that wait for them to pass.
 var quick = stomp.Config{
-	DialTimeout: time.Second, ConnectTimeout: time.Second, WriteTimeout: time.Second, ReceiptTimeout: time.Second,
+	DialTimeout: deadline, ConnectTimeout: deadline, WriteTimeout: deadline, ReceiptTimeout: deadline,
 }
+
+const (
+	deadline = 2 * time.Second
+	// soon is what has to happen at once and not at a deadline, on a machine that has a lot to do.
+	soon = 10 * time.Second
+)
 
 // with returns quick with a way to confirm.
 func with(confirm stomp.Confirm, window int) stomp.Config {
@@ -141,15 +153,10 @@ func mustReset(t testing.TB, ended <-chan error) {
 	t.Helper()
 	select {
 	case err := <-ended:
-		if !isReset(err) {
+		if !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("the connection was ended by %v, want RST", err)
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("the connection was not ended")
 	}
-}
-
-func isReset(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "read" && !op.Timeout()
 }

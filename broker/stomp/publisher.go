@@ -53,7 +53,7 @@ func (p *Publisher) open(ctx context.Context, host Host) error {
 		c.drop(err)
 		return err
 	}
-	p.conn, p.confirm = c, confirm
+	c.host, p.conn, p.confirm = host, c, confirm
 	p.dialect = dialect{server: c.server, keepPrefix: p.cfg.KeepPrefix}
 	return nil
 }
@@ -89,10 +89,12 @@ func (p *Publisher) Publish(ctx context.Context, messages []jobs.Message) error 
 	}
 	c := p.conn
 	unbind := context.AfterFunc(ctx, func() { c.cut(context.Cause(ctx)) })
-	var err *jobs.PublishError
-	if p.confirm == Transaction {
+	err := p.probe(messages)
+	switch {
+	case err != nil:
+	case p.confirm == Transaction:
 		err = p.publishTransaction(messages)
-	} else {
+	default:
 		err = p.publishWindow(messages)
 	}
 	c.batch.settle()
@@ -100,10 +102,11 @@ func (p *Publisher) Publish(ctx context.Context, messages []jobs.Message) error 
 		p.abort(errLeft)
 	}
 	p.shrink()
-	if err != nil {
-		return err
+	if err == nil {
+		return nil // not err: a nil pointer in an interface is not nil
 	}
-	return nil
+	err.Err = fmt.Errorf("%s: %w", c.host, err.Err)
+	return err
 }
 
 // checkAll lists the messages that must not be sent. Nothing is on the wire yet.
@@ -160,14 +163,15 @@ const (
 // sendMessage adds a SEND frame to the buffer and writes the buffer when it is full. conn.writing is held.
 func (p *Publisher) sendMessage(common []byte, receipt uint64, m *jobs.Message) error {
 	p.buffer = appendHead(p.buffer, p.dialect, common, receipt, m)
-	if len(m.Body) < largeBody {
-		p.buffer = append(p.buffer, m.Body...)
+	body := p.dialect.body(m)
+	if len(body) < largeBody {
+		p.buffer = append(p.buffer, body...)
 		p.buffer = append(p.buffer, 0)
 	} else {
 		if err := p.flush(); err != nil {
 			return err
 		}
-		if err := p.conn.send(m.Body); err != nil {
+		if err := p.conn.send(body); err != nil {
 			return err
 		}
 		p.buffer = append(p.buffer, 0)

@@ -1,8 +1,8 @@
 // Package stomp publishes to ActiveMQ Classic, Artemis, RabbitMQ and other brokers over STOMP 1.2.
 //
 // It speaks the protocol on connections of its own: go-stomp's Conn keeps one confirmed message in flight and is stuck
-// after a late receipt. A Publisher's way is dial (host list, TLS, login), conn (one reader, whose findings batch
-// keeps), then transaction or window, the two ways to have messages confirmed.
+// after a late receipt. A Publisher's way is dial (TCP, TLS, login), conn (one reader, whose findings batch keeps), then
+// transaction or window, the two ways to have messages confirmed.
 package stomp
 
 import (

@@ -34,6 +34,8 @@ func (p *Publisher) publishTransaction(messages []jobs.Message) *jobs.PublishErr
 		fault = now.refusals[0].err.fault()
 	case now.stray != nil && !committing: // without COMMIT nothing is stored
 		fault = now.stray.fault()
+	case now.stray != nil && c.server == classic && now.stray.fault() == jobs.FaultBroker: // COMMIT will be refused
+		fault = jobs.FaultBroker
 	}
 	return &jobs.PublishError{Fault: fault, Err: cause}
 }
@@ -53,8 +55,11 @@ func (p *Publisher) sendTransaction(receipt uint64, messages []jobs.Message) (co
 			return false, err
 		}
 		if len(p.buffer) == 0 && !c.batch.result().clean() {
-			return false, errRefusedEarly
+			break
 		}
+	}
+	if !c.batch.result().clean() {
+		return false, errRefusedEarly
 	}
 	p.buffer = appendCommand(p.buffer, frame.COMMIT, frame.Transaction, id, frame.Receipt, id)
 	return true, p.flush()

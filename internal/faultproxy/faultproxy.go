@@ -67,11 +67,16 @@ func (p *Proxy) Carried() (up, down int64) {
 	return p.carried[0], p.carried[1]
 }
 
-// Links returns the number of open connections.
-func (p *Proxy) Links() int {
+// Links returns the number of connections that their clients have not ended.
+func (p *Proxy) Links() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.links)
+	for l := range p.links {
+		if !l.left.Load() {
+			n++
+		}
+	}
+	return n
 }
 
 // CutAll ends all connections now.
@@ -83,13 +88,17 @@ func (p *Proxy) CutAll(how End) {
 	}
 }
 
-// Close ends everything and returns when nothing is left.
+// Close ends everything and returns when nothing is left. Its port refuses from then on. A second Close does nothing.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
+	first := !p.closed
 	p.closed = true
 	p.mu.Unlock()
-	err := p.listener.Close()
-	p.CutAll(RST)
+	var err error
+	if first {
+		err = p.listener.Close()
+		p.CutAll(RST)
+	}
 	p.running.Wait()
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,7 +15,7 @@ type Flow struct {
 	BytesPerSecond int           // 0: no limit
 	Split          bool          // every byte is written by itself
 	Stall          bool          // bytes are not taken: the sender's buffers fill up
-	Drop           bool          // bytes are taken and never arrive
+	Drop           bool          // bytes are taken and never arrive, nor does the end of the connection
 	Cut            *Cut
 }
 
@@ -42,13 +43,16 @@ const (
 type link struct {
 	proxy          *Proxy
 	client, server *net.TCPConn
+	left           atomic.Bool // the client has gone
 	once           sync.Once
 	ended          chan struct{}
 }
 
+// chunk is what was read at once: bytes, or an RST.
 type chunk struct {
 	bytes []byte
 	due   time.Time
+	reset bool
 }
 
 func newLink(p *Proxy, client, server *net.TCPConn) *link {
@@ -97,27 +101,26 @@ func reset(c *net.TCPConn) {
 func (l *link) take(d direction, from *net.TCPConn, line chan<- chunk) {
 	defer close(line)
 	for {
-		flow, _ := l.open(d)
+		flow, _ := l.await(d, func(f Flow) bool { return !f.Stall })
 		b := make([]byte, chunkSize)
 		n, err := from.Read(b)
-		if n > 0 {
+		if err != nil && d == up {
+			l.left.Store(true)
+		}
+		if n > 0 || err != nil && !errors.Is(err, io.EOF) {
 			select {
-			case line <- chunk{b[:n], time.Now().Add(flow.Delay)}:
+			case line <- chunk{b[:n], time.Now().Add(flow.Delay), n == 0}:
 			case <-l.ended:
 			}
 		}
-		switch {
-		case errors.Is(err, io.EOF):
-			return
-		case err != nil:
-			l.end(RST) // an RST is handed on as one
+		if err != nil {
 			return
 		}
 	}
 }
 
-// open waits while the direction is stalled. It returns false if the link has ended.
-func (l *link) open(d direction) (Flow, bool) {
+// await waits until the direction is as it should be. It returns false if the link has ended.
+func (l *link) await(d direction, fits func(Flow) bool) (Flow, bool) {
 	for {
 		flow, changed := l.proxy.flow(d)
 		select {
@@ -125,7 +128,7 @@ func (l *link) open(d direction) (Flow, bool) {
 			return flow, false
 		default:
 		}
-		if !flow.Stall {
+		if fits(flow) {
 			return flow, true
 		}
 		select {
@@ -135,14 +138,18 @@ func (l *link) open(d direction) (Flow, bool) {
 	}
 }
 
-// deliver writes what is on the line to the other side. When the line ends, so does that side.
+// deliver writes what is on the line to the other side, and hands on how it ends.
 func (l *link) deliver(d direction, to *net.TCPConn, line <-chan chunk) {
 	for c := range line {
 		if !l.until(c.due) {
 			continue // ended: drop the rest
 		}
-		flow, ok := l.open(d)
+		flow, ok := l.await(d, func(f Flow) bool { return !f.Stall && (!c.reset || !f.Drop) })
 		if !ok {
+			continue
+		}
+		if c.reset {
+			l.end(RST)
 			continue
 		}
 		pass, cut := l.proxy.allow(d, len(c.bytes))
@@ -153,7 +160,9 @@ func (l *link) deliver(d direction, to *net.TCPConn, line <-chan chunk) {
 			l.end(cut.How)
 		}
 	}
-	_ = to.CloseWrite() // hands on the FIN of the other side
+	if _, ok := l.await(d, func(f Flow) bool { return !f.Stall && !f.Drop }); ok {
+		_ = to.CloseWrite() // an error is a side that is gone already
+	}
 }
 
 // until waits; it returns false if the link ends first.
