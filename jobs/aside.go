@@ -14,55 +14,56 @@ func (w *Worker) leaveAside(batch *Batch) {
 	}
 	batch.Rows = slices.DeleteFunc(batch.Rows, func(row Row) bool {
 		_, aside := w.aside[row.ID]
-		if aside {
+		if aside = aside && !row.MarkOnly; aside {
 			w.hold(row.Key)
 		}
 		return aside
 	})
 }
 
-// tryAside sends the single suspects, one by one, when the pass has sent everything else.
+// tryAside sends the single suspects, one by one, when the pass has sent everything else. One that is lost again stops
+// none of the others.
 func (w *Worker) tryAside(ctx, finish context.Context, outcome *Outcome) error {
 	if len(w.aside) == 0 || ctx.Err() != nil {
 		return nil
 	}
+	w.forgetDue() // some of them are sent here
 	due, _, err := w.Failures.Due(ctx)
 	if err != nil {
 		return stopped(ctx, err)
 	}
 	w.sweep()
 	clear(w.held)
+	var lost []error
 	for _, id := range slices.Sorted(maps.Keys(w.aside)) {
-		batch, retry := only(id, due), true
-		if len(batch.Rows) == 0 {
-			pending, err := w.Rows.Fetch(ctx, id)
-			if err != nil {
-				return stopped(ctx, err)
-			}
-			batch, retry = only(id, pending), false
+		switch err := w.tryOne(ctx, finish, id, due, outcome); {
+		case err == nil:
+			delete(w.aside, id)
+			outcome.again = true
+		case connectionLost(err):
+			lost = append(lost, err)
+		default:
+			return errors.Join(append(lost, err)...)
 		}
-		if err := w.tryOne(finish, batch, retry, outcome); err != nil {
-			return err
-		}
-		delete(w.aside, id)
-		outcome.again = true
 	}
-	return nil
+	return errors.Join(lost...)
+}
+
+// tryOne sends a single suspect if it is still due or pending.
+func (w *Worker) tryOne(ctx, finish context.Context, id int64, due Batch, outcome *Outcome) error {
+	if retry := only(id, due); len(retry.Rows) > 0 {
+		return w.retry(finish, retry, &suspects{}, outcome)
+	}
+	pending, err := w.Rows.Fetch(ctx, id)
+	if err != nil {
+		return err
+	}
+	done, err := w.deliver(finish, only(id, pending), &suspects{}, outcome)
+	return errors.Join(err, w.mark(finish, done, w.Rows.MarkDone, outcome))
 }
 
 // only is the batch with the one row, or without any.
 func only(id int64, batch Batch) Batch {
 	batch.Rows = slices.DeleteFunc(slices.Clone(batch.Rows), func(row Row) bool { return row.ID != id })
 	return batch
-}
-
-func (w *Worker) tryOne(finish context.Context, batch Batch, retry bool, outcome *Outcome) error {
-	statement := w.Rows.MarkDone
-	if retry {
-		statement = w.Failures.Settle
-	}
-	done, err := w.deliver(finish, batch, &suspects{}, outcome)
-	marked, markErr := w.mark(finish, done, statement)
-	outcome.Done += marked
-	return errors.Join(err, markErr)
 }

@@ -15,7 +15,7 @@ type backoff struct {
 
 func (b *backoff) next() time.Duration {
 	b.current = min(max(2*b.current, b.min), b.max)
-	return b.current/2 + rand.N(b.current/2+1)
+	return b.current - rand.N(b.current/2+1)
 }
 
 func (b *backoff) reset() { b.current = 0 }

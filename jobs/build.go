@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"unicode/utf8"
@@ -72,8 +73,8 @@ func NewBuilder(job *Job, shard Shard) (*Builder, error) {
 		}
 		b.headers = append(b.headers, boundHeader{h.Name, bind("header "+h.Name, h.Template)})
 	}
-	if len(spec.Headers) > maxHeaders {
-		problems = append(problems, fmt.Errorf("headers: %d, the limit is %d", len(spec.Headers), maxHeaders))
+	if n := len(spec.Headers) + len(ownHeaders); n > maxHeaders {
+		problems = append(problems, fmt.Errorf("headers: %d with those of Modulo, the limit is %d", n, maxHeaders))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
@@ -145,7 +146,7 @@ func (b *Builder) fill(m *Message, row *Row) *invalid {
 		return bad
 	}
 	if len(m.EventID) == 0 {
-		return invalidf(ClassInvalid, "event_id: empty")
+		return invalidf(ClassInvalid, "header event_id: empty")
 	}
 	if m.Destination, bad = b.route(row); bad != nil {
 		return bad
@@ -162,15 +163,15 @@ func (b *Builder) fill(m *Message, row *Row) *invalid {
 	return nil
 }
 
-// value expands a template that must not meet null.
-func (b *Builder) value(what string, t boundTemplate, row *Row) ([]byte, *invalid) {
+// value expands the template of a header; its columns must not be null.
+func (b *Builder) value(name string, t boundTemplate, row *Row) ([]byte, *invalid) {
 	var value []byte
 	var null string
 	b.arena, value, null = t.expand(b.arena, row.Fields)
 	if null != "" {
-		return nil, invalidf(ClassInvalid, "%s: column %s is null", what, null)
+		return nil, invalidf(ClassInvalid, "header %s: column %s is null", name, null)
 	}
-	return value, checkHeaderValue(what, value)
+	return value, checkHeaderValue(name, value)
 }
 
 func (b *Builder) route(row *Row) (string, *invalid) {
@@ -230,7 +231,7 @@ func (b *Builder) appendHeaders(m *Message, row *Row) *invalid {
 		if h.value.single() && row.Fields[h.value.fields[0]] == nil {
 			continue
 		}
-		value, bad := b.value("header "+h.name, h.value, row)
+		value, bad := b.value(h.name, h.value, row)
 		if bad != nil {
 			return bad
 		}
@@ -268,6 +269,9 @@ func (b *Builder) appendRowHeaders(start int, object []byte) *invalid {
 	if _, err := decoder.Token(); err != nil {
 		return invalidf(ClassInvalid, "headers: %v", err)
 	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return invalidf(ClassInvalid, "headers: more than a JSON object")
+	}
 	return nil
 }
 
@@ -284,9 +288,9 @@ func (b *Builder) appendRowHeader(start int, name, value string) *invalid {
 	if len(b.slab)-start >= maxHeaders {
 		return invalidf(ClassTooLarge, "headers: more than %d", maxHeaders)
 	}
-	if bad := checkHeaderValue(name, []byte(value)); bad != nil {
-		return bad
-	}
-	b.slab = append(b.slab, Header{name, []byte(value)})
-	return nil
+	valueStart := len(b.arena)
+	b.arena = append(b.arena, value...)
+	header := Header{name, b.arena[valueStart:len(b.arena):len(b.arena)]}
+	b.slab = append(b.slab, header)
+	return checkHeaderValue(name, header.Value)
 }

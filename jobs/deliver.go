@@ -9,23 +9,12 @@ import (
 )
 
 // deliver builds, sends and confirms one batch. It parks the rows that were refused for themselves and returns the ids
-// that are confirmed, sorted, also beside an error.
+// that are confirmed, sorted, also beside an error: whatever ends the rest, they get their mark.
 func (w *Worker) deliver(finish context.Context, batch Batch, under *suspects, outcome *Outcome) (done []int64, err error) {
-	messages, failures := w.build(batch)
 	d := &sending{worker: w, suspects: under, outcome: outcome, attempts: map[int64]int{}}
-	for _, row := range batch.Rows {
-		if row.Attempts > 0 {
-			d.attempts[row.ID] = row.Attempts
-		}
-	}
-	err = d.send(finish, messages)
-	for _, f := range failures {
-		w.hold(f.Key)
-	}
-	failures = append(failures, d.refused...)
-	outcome.Failed += len(failures)
+	err = guard(func() error { return d.deliver(finish, batch) })
 	slices.Sort(d.confirmed)
-	return d.confirmed, errors.Join(err, w.park(finish, failures))
+	return d.confirmed, err
 }
 
 // build returns the messages to send. In an ordered job the rows behind a failed one of their key are left out.
@@ -60,19 +49,25 @@ func (w *Worker) holds(key string) bool {
 
 // park records failures with the time of their next attempt. Only what the broker refused is worth another attempt
 // by itself; a row that cannot be sent as it is waits for a person.
-func (w *Worker) park(finish context.Context, failures []Failure) error {
+func (w *Worker) park(finish context.Context, failures []Failure, outcome *Outcome) error {
 	if len(failures) == 0 {
 		return nil
 	}
 	for i := range failures {
-		f := &failures[i]
-		if f.Class == ClassRefused {
+		if f := &failures[i]; f.Class == ClassRefused {
 			f.RetryAfter = w.Job.Retry.Delay(f.Attempts)
 		}
+	}
+	if err := w.Failures.Park(finish, failures); err != nil {
+		return err
+	}
+	outcome.Failed += len(failures)
+	for i := range failures {
+		f := &failures[i]
 		w.Log.Warn().Int64("row_id", f.RowID).Str("event_id", f.EventID).Str("class", string(f.Class)).
 			Str("reason", f.Reason).Int("attempts", f.Attempts).Dur("retry_after_ms", f.RetryAfter).Msg("row failed")
 	}
-	return w.Failures.Park(finish, failures)
+	return nil
 }
 
 // sending is the way of one batch's messages to the broker.
@@ -83,6 +78,21 @@ type sending struct {
 	attempts  map[int64]int // earlier ones, of rows to retry
 	confirmed []int64
 	refused   []Failure
+}
+
+func (d *sending) deliver(finish context.Context, batch Batch) error {
+	w := d.worker
+	for _, row := range batch.Rows {
+		if row.Attempts > 0 {
+			d.attempts[row.ID] = row.Attempts
+		}
+	}
+	messages, failures := w.build(batch)
+	err := d.send(finish, messages)
+	for _, f := range failures {
+		w.hold(f.Key)
+	}
+	return errors.Join(err, w.park(finish, append(failures, d.refused...), d.outcome))
 }
 
 // send publishes the messages in parts that isolate what a connection did not survive before.
@@ -108,6 +118,7 @@ func (d *sending) send(ctx context.Context, messages []Message) error {
 func (d *sending) suspect(part []Message) {
 	w, id := d.worker, part[0].RowID
 	if since, aside := w.aside[id]; aside && len(part) == 1 {
+		w.hold(part[0].Key)
 		if w.carried.After(since) {
 			delete(w.aside, id)
 			d.refuse(part[0], "the connection was lost each time this message was sent, though others went through")
@@ -122,38 +133,60 @@ func (d *sending) suspect(part []Message) {
 }
 
 func connectionLost(err error) bool {
-	var published *PublishError
-	return errors.As(err, &published) && published.Fault == FaultConnection
+	published, ok := errors.AsType[*PublishError](err)
+	return ok && published.Fault == FaultConnection
 }
 
-// publish sends messages in order; what is refused as a whole it sends in halves, to find the culprit.
+// publish sends messages in order, as many at a time as may be under way together.
 func (d *sending) publish(ctx context.Context, messages []Message) error {
-	w := d.worker
-	if w.Job.Ordered {
-		messages = slices.DeleteFunc(slices.Clone(messages), func(m Message) bool { return w.holds(m.Key) })
+	for len(messages) > 0 {
+		if err := d.worker.Publisher.Connect(ctx); err != nil {
+			return fmt.Errorf("connect to the broker: %w", err)
+		}
+		n := d.worker.together(messages)
+		if err := d.publishPart(ctx, messages[:n]); err != nil {
+			return err
+		}
+		messages = messages[n:]
+	}
+	return nil
+}
+
+// together counts the first messages that may be under way together. Where the broker confirms one message at a time, a
+// refused one must not be overtaken by a later one of its key.
+func (w *Worker) together(messages []Message) int {
+	if !w.Job.Ordered || w.Publisher.Atomic() {
+		return len(messages)
+	}
+	keys := map[string]struct{}{}
+	for i, m := range messages {
+		if _, seen := keys[m.Key]; seen && m.Key != "" {
+			return i
+		}
+		keys[m.Key] = struct{}{}
+	}
+	return len(messages)
+}
+
+// publishPart sends messages together. What is refused as a whole it sends in halves, to find the culprit; what the
+// broker left open beside a refused message it sends again.
+func (d *sending) publishPart(ctx context.Context, messages []Message) error {
+	if d.worker.Job.Ordered {
+		messages = slices.DeleteFunc(slices.Clone(messages), func(m Message) bool { return d.worker.holds(m.Key) })
 	}
 	if len(messages) == 0 {
 		return nil
 	}
-	if err := w.Publisher.Connect(ctx); err != nil {
-		return fmt.Errorf("connect to the broker: %w", err)
-	}
-	if first, rest := w.unordered(messages); len(rest) > 0 {
-		if err := d.publish(ctx, first); err != nil {
-			return err
-		}
-		return d.publish(ctx, rest)
-	}
-	err := d.publishOnce(ctx, messages)
-	var published *PublishError
-	if !errors.As(err, &published) || published.Fault != FaultMessage {
-		return err
-	}
-	if len(published.Refused) > 0 {
+	failed, open := d.publishOnce(ctx, messages)
+	switch {
+	case failed == nil:
 		return nil
-	}
-	if len(messages) == 1 {
-		d.refuse(messages[0], published.Err.Error())
+	case failed.Fault != FaultMessage:
+		return failed
+	case len(failed.Refused) > 0:
+		return d.publish(ctx, open)
+	case len(messages) == 1:
+		d.refuse(messages[0], failed.Err.Error())
 		return nil
 	}
 	if err := d.publish(ctx, messages[:len(messages)/2]); err != nil {
@@ -162,60 +195,51 @@ func (d *sending) publish(ctx context.Context, messages []Message) error {
 	return d.publish(ctx, messages[len(messages)/2:])
 }
 
-// unordered cuts off the first messages that may be under way together. Where the broker confirms one message at a
-// time, a refused one must not be overtaken by a later one of its key.
-func (w *Worker) unordered(messages []Message) (first, rest []Message) {
-	if !w.Job.Ordered || w.Publisher.Atomic() {
-		return messages, nil
-	}
-	keys := map[string]struct{}{}
-	for i, m := range messages {
-		if _, seen := keys[m.Key]; seen && m.Key != "" {
-			return messages[:i], messages[i:]
-		}
-		keys[m.Key] = struct{}{}
-	}
-	return messages, nil
-}
-
-// publishOnce hands the messages to the broker and notes what became of each.
-func (d *sending) publishOnce(ctx context.Context, messages []Message) error {
+// publishOnce hands the messages to the broker and notes what became of each. Beside an error it returns those that were
+// neither confirmed nor refused. A panic is taken for a lost connection, so that a message which causes it is found.
+func (d *sending) publishOnce(ctx context.Context, messages []Message) (failed *PublishError, open []Message) {
 	w := d.worker
 	d.outcome.Sent += len(messages)
 	d.outcome.Repeated += w.forgetDoubts(messages)
-	err := w.Publisher.Publish(ctx, messages)
+	err := guard(func() error { return w.Publisher.Publish(ctx, messages) })
 	if err == nil {
 		w.carried = time.Now()
 		for i := range messages {
 			d.confirmed = append(d.confirmed, messages[i].RowID)
 		}
-		return nil
+		return nil, nil
 	}
-	var published *PublishError
-	if !errors.As(err, &published) {
-		published = &PublishError{Fault: FaultConnection, Err: err}
-		err = published
+	failed, ok := errors.AsType[*PublishError](err)
+	if !ok {
+		failed = &PublishError{Fault: FaultConnection, Err: err}
 	}
-	for _, i := range published.Confirmed {
-		d.confirmed = append(d.confirmed, messages[i].RowID)
+	known := make([]bool, len(messages))
+	for _, i := range failed.Confirmed {
+		known[i] = true
 		w.carried = time.Now()
+		d.confirmed = append(d.confirmed, messages[i].RowID)
 	}
-	for _, r := range published.Refused {
+	for _, r := range failed.Refused {
+		known[r.Index] = true
 		d.refuse(messages[r.Index], r.Reason)
 	}
-	if published.Fault == FaultConnection {
-		w.doubt(messages, published)
+	for i := range messages {
+		if !known[i] {
+			open = append(open, messages[i])
+		}
 	}
-	return err
+	w.doubt(failed, open)
+	return failed, open
 }
 
-// doubt remembers the messages whose outcome is unknown.
-func (w *Worker) doubt(messages []Message, known *PublishError) {
-	for i := range messages {
-		refused := slices.ContainsFunc(known.Refused, func(r Refusal) bool { return r.Index == i })
-		if !refused && !slices.Contains(known.Confirmed, i) {
-			w.doubtful[messages[i].RowID] = struct{}{}
-		}
+// doubt remembers the messages that the broker may hold although it did not say so.
+func (w *Worker) doubt(failed *PublishError, open []Message) {
+	nothingStored := w.Publisher.Atomic() || failed.Fault == FaultMessage && len(failed.Refused) == 0
+	if failed.Fault != FaultConnection && nothingStored {
+		return
+	}
+	for i := range open {
+		w.doubtful[open[i].RowID] = struct{}{}
 	}
 }
 

@@ -3,6 +3,8 @@ package jobs
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -13,31 +15,32 @@ const (
 	maxHeaders    = 80
 )
 
-// standardHeaders are the names of STOMP and JMS that are not Java identifiers but allowed.
-var standardHeaders = map[string]bool{"correlation-id": true, "reply-to": true}
+// standardHeaders are the names of STOMP and JMS that are allowed although other rules forbid them.
+var standardHeaders = map[string]bool{"correlation-id": true, "reply-to": true, "JMSXGroupID": true}
 
 // ownHeaders are set by Modulo on every message.
 var ownHeaders = []string{"event_id", "job", "row_id", "worker", "epoch"}
 
 // reservedHeaders have a meaning in a SEND frame or to a broker that a job must not change: the frame itself, the
-// guarantee (persistence, expiry, transaction), the message's type, or who gets it.
+// guarantee (persistence, expiry, transaction), the message's type, or who gets it. RabbitMQ adds the last line: expiry
+// and what kind of queue it makes.
 var reservedHeaders = map[string]bool{
 	"destination": true, "persistent": true, "receipt": true, "transaction": true, "expires": true, "priority": true,
 	"timestamp": true, "redelivered": true, "transformation": true, "selector": true, "subscription": true, "id": true,
 	"ack": true, "login": true, "passcode": true, "host": true, "session": true, "server": true, "message": true,
-	"browser": true, "JMSXGroupSeq": true, "JMSXDeliveryCount": true, "JMSXUserID": true,
+	"browser":    true,
+	"expiration": true, "durable": true, "exclusive": true,
 }
 
-// reservedPrefixes are the name spaces of ActiveMQ Classic (scheduling, composite sends) and Artemis.
-var reservedPrefixes = []string{"AMQ_", "_AMQ", "_HQ", "JMSActiveMQ", "activemq"}
+// reservedPrefixes are the name spaces of JMS, ActiveMQ Classic (scheduling, composite sends) and Artemis. ActiveMQ
+// Classic obeys a property JMSExpiration or JMSDeliveryMode as it does the header that STOMP has for it.
+var reservedPrefixes = []string{"JMS", "AMQ_", "_AMQ", "_HQ", "activemq"}
 
 // checkHeaderName says why a header of that name cannot be sent; nil if it can. Names must be Java identifiers
 // because JMS clients cannot read any other property.
 func checkHeaderName(name string) error {
-	for _, own := range ownHeaders {
-		if name == own {
-			return fmt.Errorf("header %q is set by Modulo itself", name)
-		}
+	if slices.Contains(ownHeaders, name) {
+		return fmt.Errorf("header %q is set by Modulo itself", name)
 	}
 	if standardHeaders[name] {
 		return nil
@@ -46,8 +49,8 @@ func checkHeaderName(name string) error {
 		return fmt.Errorf("header %q is reserved", name)
 	}
 	for _, prefix := range reservedPrefixes {
-		if len(name) >= len(prefix) && name[:len(prefix)] == prefix {
-			return fmt.Errorf("header %q is reserved: names with %q are the broker's own", name, prefix)
+		if strings.HasPrefix(name, prefix) {
+			return fmt.Errorf("header %.100q is reserved: names that begin with %q are the broker's own", name, prefix)
 		}
 	}
 	if !javaIdentifier(name) {

@@ -3,9 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
-	"slices"
 	"sync"
 	"time"
 )
@@ -157,67 +155,11 @@ func (w *Worker) publishAll(ctx, finish context.Context, fetched <-chan flight, 
 // markAll marks what is confirmed until the channel is closed or finish ends.
 func (w *Worker) markAll(finish context.Context, confirmed <-chan delivery, outcome *Outcome) error {
 	for d := range confirmed {
-		marked, err := w.mark(finish, d.done, w.Rows.MarkDone)
-		outcome.Done += marked
+		err := w.mark(finish, d.done, w.Rows.MarkDone, outcome)
 		w.land(d.ids)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// mark runs a done statement for confirmed rows until it has worked: after a receipt the mark must not get lost while
-// the database is away. Rows that it cannot mark before finish ends are kept in w.unmarked.
-func (w *Worker) mark(finish context.Context, ids []int64, statement func(context.Context, []int64) error) (marked int, err error) {
-	if len(ids) == 0 {
-		return 0, nil
-	}
-	pace := backoff{min: minPause, max: maxPause}
-	for {
-		marked, err = w.markOnce(finish, ids, statement)
-		if err == nil {
-			return marked, nil
-		}
-		w.Log.Warn().Err(err).Int("rows", len(ids)).Msg("mark done: confirmed rows wait for their mark")
-		if !pause(finish, pace.next()) {
-			w.unmarked = append(w.unmarked, ids...)
-			return 0, fmt.Errorf("mark done: %d confirmed rows are not marked: %w", len(ids), err)
-		}
-	}
-}
-
-// markOnce marks the rows. Where the database refuses because of a row, it finds that one by halving, marks the others
-// and parks it as delivered.
-func (w *Worker) markOnce(finish context.Context, ids []int64, statement func(context.Context, []int64) error) (marked int, err error) {
-	err = statement(finish, ids)
-	refused, isRefused := errors.AsType[*MarkRefused](err)
-	switch {
-	case err == nil:
-		return len(ids), nil
-	case !isRefused:
-		return 0, err
-	case len(ids) == 1:
-		w.Log.Error().Err(err).Int64("row_id", ids[0]).Msg("row was delivered but cannot be marked done")
-		return 0, w.Failures.Park(finish, []Failure{{
-			RowID: ids[0], Class: ClassUnmarkable, Reason: refused.Err.Error(), Attempts: 1, Delivered: true,
-		}})
-	}
-	for _, half := range [][]int64{ids[:len(ids)/2], ids[len(ids)/2:]} {
-		n, err := w.markOnce(finish, half, statement)
-		marked += n
-		if err != nil {
-			return marked, err
-		}
-	}
-	return marked, nil
-}
-
-// markLeftOver marks what an earlier pass could not, before anything new is fetched.
-func (w *Worker) markLeftOver(finish context.Context, outcome *Outcome) error {
-	ids := slices.Sorted(slices.Values(w.unmarked))
-	w.unmarked = nil
-	marked, err := w.mark(finish, ids, w.Rows.MarkDone)
-	outcome.Done += marked
-	return err
 }

@@ -4,34 +4,49 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // troubleInterval is how often a worker repeats that its passes still fail.
 const troubleInterval = 30 * time.Second
 
-// trouble is a row of failed passes: an outage is told when it begins, now and then, and when it is over.
+// trouble is a fault that lasts: it is told when it begins, now and then, and when it is over.
 type trouble struct{ since, told time.Time }
+
+// tell logs a fault when it begins, now and then while it lasts, and in between for debugging only.
+func (t *trouble) tell(log *zerolog.Logger, err error, text string) {
+	now := time.Now()
+	event := log.Debug()
+	switch {
+	case t.since.IsZero():
+		*t = trouble{since: now, told: now}
+		event = log.Error()
+	case now.Sub(t.told) >= troubleInterval:
+		t.told = now
+		event = log.Error()
+	}
+	if panicked, ok := errors.AsType[*panicError](err); ok {
+		event = event.Bytes("stack", panicked.stack)
+	}
+	event.Err(err).Dur("for_ms", now.Sub(t.since)).Msg(text)
+}
+
+// over logs that the fault is gone, if there was one.
+func (t *trouble) over(log *zerolog.Logger, text string) {
+	if !t.since.IsZero() {
+		log.Info().Dur("after_ms", time.Since(t.since)).Msg(text)
+		*t = trouble{}
+	}
+}
 
 // report writes the one line of a pass that did something, or that ended early.
 func (w *Worker) report(ctx context.Context, outcome Outcome, err error) {
-	now := time.Now()
-	var panicked *panicError
 	switch {
-	case errors.As(err, &panicked):
-		w.Log.Error().Err(err).Bytes("stack", panicked.stack).Msg("pass ended by a panic; the worker goes on")
-	case err != nil && ctx.Err() != nil && outcome.Sent == 0:
-		return // told to stop before it did anything
-	case err != nil && w.trouble.since.IsZero():
-		w.trouble = trouble{since: now, told: now}
-		w.Log.Error().Err(err).Msg("pass ended early; the worker tries again")
-	case err != nil && now.Sub(w.trouble.told) >= troubleInterval:
-		w.trouble.told = now
-		w.Log.Error().Err(err).Dur("for_ms", now.Sub(w.trouble.since)).Msg("passes still end early")
-	case err != nil:
-		w.Log.Debug().Err(err).Msg("pass ended early")
-	case !w.trouble.since.IsZero():
-		w.Log.Info().Dur("after_ms", now.Sub(w.trouble.since)).Msg("passes work again")
-		w.trouble = trouble{}
+	case err == nil:
+		w.trouble.over(&w.Log, "passes work again")
+	case ctx.Err() == nil || outcome.Sent > 0: // not just told to stop before it did anything
+		w.trouble.tell(&w.Log, err, "pass ended early; the worker tries again")
 	}
 	if outcome.Fetched > 0 || outcome.Done > 0 {
 		w.Log.Info().Int("fetched", outcome.Fetched).Int("sent", outcome.Sent).Int("done", outcome.Done).

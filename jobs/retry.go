@@ -26,30 +26,35 @@ func (w *Worker) lookForDue(ctx context.Context) (bool, error) {
 	return cleared > 0 || len(due.Rows) > 0, nil
 }
 
+// forgetDue drops what was read of the due rows: it is out of date.
+func (w *Worker) forgetDue() { w.due, w.dueLooked = Batch{}, time.Time{} }
+
 // retryDue tries the failed rows whose next attempt has come and marks those that only need their mark. Nothing else
 // is in flight meanwhile, and a sweep follows, so that the rows held back behind them come in order.
 func (w *Worker) retryDue(ctx, finish context.Context, outcome *Outcome) error {
 	for ctx.Err() == nil {
 		if len(w.due.Rows) == 0 {
 			if _, err := w.lookForDue(ctx); err != nil || len(w.due.Rows) == 0 {
-				return err
+				return stopped(ctx, err)
 			}
 		}
 		due := w.due
 		w.due = Batch{}
+		outcome.Fetched += len(due.Rows)
 		w.sweep()
-		if err := w.retry(finish, due, outcome); err != nil {
+		w.leaveAside(&due)
+		if err := w.retry(finish, due, &w.retried, outcome); err != nil {
 			return err
 		}
-		if due.More {
+		if due.More && len(due.Rows) > 0 { // else the same rows would come again
 			w.dueLooked = time.Time{}
 		}
 	}
 	return nil
 }
 
-func (w *Worker) retry(finish context.Context, due Batch, outcome *Outcome) error {
-	outcome.Fetched += len(due.Rows)
+// retry sends failed rows again, marks them done and removes their records.
+func (w *Worker) retry(finish context.Context, due Batch, under *suspects, outcome *Outcome) error {
 	var settle []int64
 	for _, row := range due.Rows {
 		if row.MarkOnly {
@@ -57,11 +62,8 @@ func (w *Worker) retry(finish context.Context, due Batch, outcome *Outcome) erro
 		}
 	}
 	due.Rows = slices.DeleteFunc(due.Rows, func(row Row) bool { return row.MarkOnly })
-	w.leaveAside(&due)
-	done, err := w.deliver(finish, due, &w.retried, outcome)
+	done, err := w.deliver(finish, due, under, outcome)
 	settle = append(settle, done...)
 	slices.Sort(settle)
-	marked, markErr := w.mark(finish, settle, w.Failures.Settle)
-	outcome.Done += marked
-	return errors.Join(err, markErr)
+	return errors.Join(err, w.mark(finish, settle, w.Failures.Settle, outcome))
 }

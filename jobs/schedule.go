@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -33,20 +34,20 @@ func (s Schedule) check() error {
 	if err != nil {
 		return fmt.Errorf("timezone: %w", err)
 	}
-	if err := gocron.NewDefaultCron(false).IsValid(s.Cron, location, time.Now()); err != nil {
+	if err := gocron.NewDefaultCron(false).IsValid(s.crontab(), location, time.Now()); err != nil {
 		return fmt.Errorf("cron %q: %w", s.Cron, err)
 	}
 	return nil
 }
 
+// crontab is the cron expression with its time zone, as gocron takes it.
+func (s Schedule) crontab() string { return "CRON_TZ=" + cmp.Or(s.Timezone, "UTC") + " " + s.Cron }
+
 func (s Schedule) definition() gocron.JobDefinition {
-	switch {
-	case s.Cron == "":
+	if s.Cron == "" {
 		return gocron.DurationJob(s.Every)
-	case s.Timezone == "":
-		return gocron.CronJob("CRON_TZ=UTC "+s.Cron, false)
 	}
-	return gocron.CronJob("CRON_TZ="+s.Timezone+" "+s.Cron, false)
+	return gocron.CronJob(s.crontab(), false)
 }
 
 // clock triggers passes by gocron. Its tasks only send on channels and never block: gocron cancels the context of its

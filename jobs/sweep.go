@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A sweep repeats 50 times its own duration after it ended, so that it takes at most 2 % of a worker's time.
+// A sweep repeats 50 times its own duration after it ended, so that it takes at most 2 % of a worker's time; a slow one
+// after a minute all the same, so that no row that committed late waits for longer.
 const (
 	sweepRest    = 50
 	sweepMinRest = 20 * time.Millisecond

@@ -94,7 +94,7 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 // Run passes once per trigger until ctx ends, and after a fault as soon as its pause is over. Ending ctx stops the
 // fetching; Run returns when the batches in flight are finished or the grace is over.
 func (w *Worker) Run(ctx context.Context, triggers <-chan struct{}) {
-	defer w.disconnect()
+	defer w.leave()
 	faults := backoff{min: minPause, max: maxPause}
 	for again := false; ; {
 		if !again {
@@ -119,7 +119,7 @@ func (w *Worker) Run(ctx context.Context, triggers <-chan struct{}) {
 
 // Drain passes until nothing is left to do, once, or returns the first fault.
 func (w *Worker) Drain(ctx context.Context) (Outcome, error) {
-	defer w.disconnect()
+	defer w.leave()
 	var total Outcome
 	for {
 		outcome, err := w.Pass(ctx)
@@ -139,6 +139,7 @@ func (w *Worker) Pass(ctx context.Context) (Outcome, error) {
 	outcome.Took = time.Since(started)
 	if err != nil {
 		w.sweep()
+		w.forgetDue()
 		if _, panicked := errors.AsType[*panicError](err); panicked {
 			w.disconnect()
 		}
@@ -153,10 +154,8 @@ func (w *Worker) Pass(ctx context.Context) (Outcome, error) {
 func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
 	finish, cancel := outlive(ctx, w.Grace)
 	defer cancel()
-	if len(w.unmarked) > 0 {
-		if err := w.markLeftOver(finish, outcome); err != nil {
-			return err
-		}
+	if err := w.markLeftOver(finish, outcome); err != nil {
+		return err
 	}
 	if err := w.Publisher.Connect(ctx); err != nil {
 		return fmt.Errorf("connect to the broker: %w", err)
@@ -176,6 +175,14 @@ func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
 func (w *Worker) disconnect() {
 	if err := w.Publisher.Close(); err != nil {
 		w.Log.Debug().Err(err).Msg("disconnect")
+	}
+}
+
+// leave frees the connection and tells what a stop could not finish.
+func (w *Worker) leave() {
+	w.disconnect()
+	if n := len(w.unmarked); n > 0 {
+		w.Log.Error().Int("rows", n).Msg("stopped before confirmed rows were marked done: they will be sent again")
 	}
 }
 

@@ -1,24 +1,8 @@
 package jobs
 
 import (
-	"testing"
-	"testing/synctest"
 	"time"
-
-	"pgregory.net/rapid"
 )
-
-// TestNoFaultLosesARow runs a worker against a world that fails wherever the real one can: in any place, any number
-// of times. After the faults have stopped every promise must hold.
-func TestNoFaultLosesARow(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		w := newWorld(rt)
-		synctest.Test(t, func(*testing.T) { w.live() })
-		if w.wrong != nil {
-			rt.Fatal(w.wrong)
-		}
-	})
-}
 
 // validJob is a job that passes Check.
 func validJob() *Job {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"slices"
@@ -103,9 +104,13 @@ func defaults() *Config {
 }
 
 func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
-	var document yaml.Node
-	if err := yaml.Unmarshal(text, &document); err != nil {
+	var document, second yaml.Node
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	if err := decoder.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
 		return readable(err)
+	}
+	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("line %d: a second document begins here: want one", second.Line)
 	}
 	if err := unknownKeys(text); err != nil {
 		return err
@@ -116,7 +121,10 @@ func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
 	return readable(document.Decode(c))
 }
 
-var unknownField = regexp.MustCompile(`^(line \d+): field (\S+) not found in type .*$`)
+var (
+	unknownField = regexp.MustCompile(`^(line \d+): field (\S+) not found in type .*$`)
+	wrongType    = regexp.MustCompile("^(line \\d+): cannot unmarshal .*into (\\S+)$")
+)
 
 // unknownKeys reads the file strictly, for its keys only: the values still hold variables.
 func unknownKeys(text []byte) error {
@@ -133,7 +141,7 @@ func unknownKeys(text []byte) error {
 	return readable(typeError)
 }
 
-// readable words yaml's complaints for people who do not know our types.
+// readable words yaml's complaints for people who do not know our types, and without the value: it may be a secret.
 func readable(err error) error {
 	var typeError *yaml.TypeError
 	if !errors.As(err, &typeError) {
@@ -141,9 +149,28 @@ func readable(err error) error {
 	}
 	var problems []error
 	for _, text := range typeError.Errors {
-		problems = append(problems, errors.New(unknownField.ReplaceAllString(text, `$1: unknown key "$2"`)))
+		text = unknownField.ReplaceAllString(text, `$1: unknown key "$2"`)
+		if found := wrongType.FindStringSubmatch(text); found != nil {
+			text = found[1] + ": want " + kindOf(found[2])
+		}
+		problems = append(problems, errors.New(text))
 	}
 	return errors.Join(problems...)
+}
+
+// kindOf says what stands for a Go type in the file.
+func kindOf(goType string) string {
+	switch goType {
+	case "int":
+		return "a whole number"
+	case "bool":
+		return "true or false"
+	case "string":
+		return "text"
+	case "[]string":
+		return "a list"
+	}
+	return "keys with values"
 }
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
@@ -153,9 +180,6 @@ var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 func expandAll(node *yaml.Node, lookup func(string) (string, bool)) error {
 	var problems []error
 	if node.Kind == yaml.ScalarNode && variable.MatchString(node.Value) {
-		if node.Style == 0 {
-			node.Tag = "" // what it is depends on the value
-		}
 		node.Value = variable.ReplaceAllStringFunc(node.Value, func(match string) string {
 			name := match[2 : len(match)-1]
 			value, ok := lookup(name)
@@ -164,11 +188,21 @@ func expandAll(node *yaml.Node, lookup func(string) (string, bool)) error {
 			}
 			return value
 		})
+		node.Tag = tagOf(node.Value)
 	}
 	for _, child := range node.Content {
 		problems = append(problems, expandAll(child, lookup))
 	}
 	return errors.Join(problems...)
+}
+
+// tagOf says what the value of a variable is: a number, true or false, or else text, even if YAML gives it a meaning.
+func tagOf(value string) string {
+	plain := yaml.Node{Kind: yaml.ScalarNode, Value: value}
+	if tag := plain.ShortTag(); tag == "!!int" || tag == "!!bool" {
+		return tag
+	}
+	return "!!str"
 }
 
 func (c *Config) apply(over Overrides) error {
@@ -184,10 +218,10 @@ func (c *Config) apply(over Overrides) error {
 	if over.Window != nil {
 		c.Broker.Window = *over.Window
 	}
-	if c.Broker.Window < 1 {
-		return fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window)
-	}
 	problems := []error{c.checkDatabase(), c.readPassword()}
+	if c.Broker.Window < 1 {
+		problems = append(problems, fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window))
+	}
 	for _, name := range over.JobNames {
 		if _, ok := c.Jobs[name]; !ok {
 			problems = append(problems, fmt.Errorf("job %q is not in the configuration; it has: %s", name, strings.Join(c.names(), ", ")))

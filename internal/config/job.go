@@ -19,11 +19,11 @@ const (
 
 // rawJob is a job as it stands in the file. What is empty or nil gets its default in job.
 type rawJob struct {
-	Workers  *int     `yaml:"workers"`
-	Every    Duration `yaml:"every"`
-	Cron     string   `yaml:"cron"`
-	Timezone string   `yaml:"timezone"`
-	Batch    *int     `yaml:"batch"`
+	Workers  *int      `yaml:"workers"`
+	Every    *Duration `yaml:"every"`
+	Cron     string    `yaml:"cron"`
+	Timezone string    `yaml:"timezone"`
+	Batch    *int      `yaml:"batch"`
 	Source   struct {
 		Table   string `yaml:"table"`
 		ID      string `yaml:"id"`
@@ -45,8 +45,8 @@ type rawJob struct {
 		MaxBody       *int              `yaml:"max_body"`
 	} `yaml:"message"`
 	Retry struct {
-		MaxAttempts *int         `yaml:"max_attempts"`
-		Backoff     backoffRange `yaml:"backoff"`
+		MaxAttempts *int          `yaml:"max_attempts"`
+		Backoff     *backoffRange `yaml:"backoff"`
 	} `yaml:"retry"`
 }
 
@@ -62,7 +62,7 @@ func (r rawJob) job(name string, over Overrides) (*jobs.Job, error) {
 	r.generalDefaults(name)
 	job := &jobs.Job{
 		Name: name, Workers: *r.Workers, Batch: *r.Batch, Ordered: r.Ordered,
-		Schedule: jobs.Schedule{Every: time.Duration(r.Every), Cron: r.Cron, Timezone: r.Timezone},
+		Schedule: jobs.Schedule{Cron: r.Cron, Timezone: r.Timezone},
 		Source: jobs.Source{
 			Table: r.Source.Table, ID: r.Source.ID, Where: r.Source.Where, ShardBy: r.Source.ShardBy, DoneSet: r.Done.Set,
 		},
@@ -74,6 +74,9 @@ func (r rawJob) job(name string, over Overrides) (*jobs.Job, error) {
 			MaxAttempts: *r.Retry.MaxAttempts,
 			MinBackoff:  r.Retry.Backoff.min, MaxBackoff: r.Retry.Backoff.max,
 		},
+	}
+	if r.Every != nil {
+		job.Schedule.Every = time.Duration(*r.Every)
 	}
 	job.Message.Payload.Columns = r.Message.Columns
 	for header, template := range r.Message.Headers {
@@ -87,10 +90,10 @@ func (r *rawJob) override(over Overrides) {
 	r.Workers = cmp.Or(over.Workers, r.Workers)
 	r.Batch = cmp.Or(over.Batch, r.Batch)
 	if over.Every != nil {
-		r.Every, r.Cron, r.Timezone = Duration(*over.Every), "", ""
+		r.Every, r.Cron, r.Timezone = new(Duration(*over.Every)), "", ""
 	}
 	if over.Cron != "" {
-		r.Every, r.Cron = 0, over.Cron
+		r.Every, r.Cron = nil, over.Cron
 	}
 	r.Timezone = cmp.Or(over.Timezone, r.Timezone)
 }
@@ -98,8 +101,8 @@ func (r *rawJob) override(over Overrides) {
 func (r *rawJob) generalDefaults(name string) {
 	r.Workers = cmp.Or(r.Workers, new(5))
 	r.Batch = cmp.Or(r.Batch, new(1000))
-	if r.Every == 0 && r.Cron == "" {
-		r.Every = Duration(500 * time.Millisecond)
+	if r.Every == nil && r.Cron == "" {
+		r.Every = new(Duration(500 * time.Millisecond))
 	}
 	if r.Message.Allow == nil {
 		r.Message.Allow = []string{jobs.DefaultDestinations}
@@ -112,9 +115,7 @@ func (r *rawJob) generalDefaults(name string) {
 	}
 	r.Message.MaxBody = cmp.Or(r.Message.MaxBody, new(jobs.DefaultMaxBody))
 	r.Retry.MaxAttempts = cmp.Or(r.Retry.MaxAttempts, new(8))
-	if r.Retry.Backoff == (backoffRange{}) {
-		r.Retry.Backoff = backoffRange{time.Second, 15 * time.Minute}
-	}
+	r.Retry.Backoff = cmp.Or(r.Retry.Backoff, &backoffRange{time.Second, 15 * time.Minute})
 }
 
 // outboxDefaults makes the job of our own table: the same mechanism as for any other table, with these settings.
@@ -137,23 +138,24 @@ func (r *rawJob) outboxDefaults() {
 type payload jobs.Payload
 
 func (p *payload) UnmarshalYAML(node *yaml.Node) error {
+	text := node.Value
 	if node.Kind == yaml.MappingNode {
-		var expression struct {
-			SQL string `yaml:"sql"`
+		var keys map[string]string
+		if err := node.Decode(&keys); err == nil && len(keys) == 1 {
+			text = "sql:" + keys["sql"]
 		}
-		if err := node.Decode(&expression); err != nil || expression.SQL == "" {
-			return fmt.Errorf("line %d: payload: want row, a column name, or {sql: expression}", node.Line)
-		}
-		p.SQL = expression.SQL
-		return nil
 	}
-	if expression, ok := strings.CutPrefix(node.Value, "sql:"); ok {
-		p.SQL = strings.TrimSpace(expression)
-		return nil
-	}
-	p.Row = node.Value == "row"
-	if !p.Row {
-		p.Column = node.Value
+	expression, isSQL := strings.CutPrefix(text, "sql:")
+	expression = strings.TrimSpace(expression)
+	switch {
+	case expression == "":
+		return wanted(node, "row, a column name, or {sql: expression}")
+	case isSQL:
+		p.SQL = expression
+	case text == "row":
+		p.Row = true
+	default:
+		p.Column = text
 	}
 	return nil
 }
@@ -162,12 +164,9 @@ func (p *payload) UnmarshalYAML(node *yaml.Node) error {
 type Duration time.Duration
 
 func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
-	if variable.MatchString(node.Value) {
-		return nil // see unknownKeys
-	}
 	parsed, err := time.ParseDuration(node.Value)
 	if err != nil {
-		return fmt.Errorf("line %d: %q is not a duration like 500ms or 1m30s", node.Line, node.Value)
+		return wanted(node, "a duration like 500ms or 1m30s")
 	}
 	*d = Duration(parsed)
 	return nil
@@ -177,15 +176,17 @@ func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
 type backoffRange struct{ min, max time.Duration }
 
 func (b *backoffRange) UnmarshalYAML(node *yaml.Node) error {
-	if variable.MatchString(node.Value) {
-		return nil // see unknownKeys
-	}
 	low, high, ok := strings.Cut(node.Value, "..")
 	var err1, err2 error
 	b.min, err1 = time.ParseDuration(low)
 	b.max, err2 = time.ParseDuration(high)
 	if !ok || err1 != nil || err2 != nil {
-		return fmt.Errorf("line %d: backoff %q is not a range like 1s..15m", node.Line, node.Value)
+		return wanted(node, "a range like 1s..15m")
 	}
 	return nil
+}
+
+// wanted is an error that does not end the reading of the file, so that all of them are told at once.
+func wanted(node *yaml.Node, what string) error {
+	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: want %s", node.Line, what)}}
 }

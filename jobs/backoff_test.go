@@ -1,0 +1,115 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestRetryDelays(t *testing.T) {
+	t.Parallel()
+	policy := RetryPolicy{MaxAttempts: 8, MinBackoff: time.Second, MaxBackoff: 10 * time.Second}
+	ceilings := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 10 * time.Second, 10 * time.Second, 10 * time.Second}
+	for i, ceiling := range ceilings {
+		low, high := ceiling, time.Duration(0)
+		for range 1000 {
+			delay := policy.Delay(i + 1)
+			low, high = min(low, delay), max(high, delay)
+		}
+		if low < ceiling/2 || high > ceiling {
+			t.Errorf("attempt %d: from %s to %s, want the upper half of %s", i+1, low, high, ceiling)
+		}
+		if high-low < ceiling/4 {
+			t.Errorf("attempt %d: from %s to %s: no jitter", i+1, low, high)
+		}
+	}
+	for _, attempts := range []int{8, 9, 1 << 40} {
+		if delay := policy.Delay(attempts); delay != 0 {
+			t.Errorf("attempt %d: %s, want 0: they are used up", attempts, delay)
+		}
+	}
+}
+
+// TestRetryDelayIsNeverZeroByChance: 0 means that the attempts are used up.
+func TestRetryDelayIsNeverZeroByChance(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []RetryPolicy{
+		{MaxAttempts: 1 << 30, MinBackoff: 1, MaxBackoff: 1},
+		{MaxAttempts: 1 << 30, MinBackoff: 2, MaxBackoff: 3},
+		{MaxAttempts: 1 << 30, MinBackoff: time.Second, MaxBackoff: 1000 * time.Hour},
+	} {
+		for attempts := range 200 {
+			if delay := policy.Delay(attempts); delay <= 0 || delay > policy.MaxBackoff {
+				t.Fatalf("%+v, attempt %d: %s", policy, attempts, delay)
+			}
+		}
+	}
+}
+
+func TestBackoffStartsAgainAfterReset(t *testing.T) {
+	t.Parallel()
+	b := backoff{min: minPause, max: maxPause}
+	for range 20 {
+		if d := b.next(); d > maxPause {
+			t.Fatalf("pause of %s", d)
+		}
+	}
+	if d := b.next(); d < maxPause/2 {
+		t.Errorf("pause of %s after many faults", d)
+	}
+	b.reset()
+	if d := b.next(); d > minPause {
+		t.Errorf("first pause after a reset: %s", d)
+	}
+}
+
+func TestOutlive(t *testing.T) {
+	t.Parallel()
+	const grace = time.Minute
+	for _, c := range []struct {
+		what  string
+		cause error
+		lasts time.Duration
+	}{
+		{"told to stop", errors.New("told to stop"), grace},
+		{"fenced", ErrFenced, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, stop := context.WithCancelCause(context.Background())
+			finish, cancel := outlive(ctx, grace)
+			defer cancel()
+			time.Sleep(time.Hour)
+			if finish.Err() != nil {
+				t.Fatalf("%s: ended before", c.what)
+			}
+			asked := time.Now()
+			stop(c.cause)
+			<-finish.Done()
+			if lasted := time.Since(asked); lasted != c.lasts || context.Cause(finish) != c.cause {
+				t.Errorf("%s: lasted %s, cause %v", c.what, lasted, context.Cause(finish))
+			}
+		})
+	}
+}
+
+// TestOutliveLeavesNothing: synctest waits for every goroutine, and would find one that sits out the grace by the clock.
+func TestOutliveLeavesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		for range 2 {
+			ctx, stop := context.WithCancel(context.Background())
+			finish, cancel := outlive(ctx, time.Hour)
+			stop()
+			synctest.Wait()
+			cancel()
+			<-finish.Done()
+		}
+		synctest.Wait()
+		if waited := time.Since(begun); waited > 0 {
+			t.Errorf("waited for %s", waited)
+		}
+	})
+}

@@ -1,0 +1,493 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// nature is what the world thinks of a row.
+type nature int
+
+const (
+	good       nature = iota
+	invalid_          // cannot become a message
+	refused           // the broker answers with an error
+	deadly            // the broker drops the connection without a word
+	healing           // refused until its third attempt
+	unmarkable        // delivered, but the database refuses its mark
+)
+
+// fault is what strikes a place of the world where one can.
+type fault int
+
+const (
+	none fault = iota
+	fails
+	panics
+)
+
+// world is one worker's table, ledger and broker in memory, with faults and events where a test wants them. It behaves
+// as the real parts do, and notes at once when the worker breaks a promise; check has those that show at the end only.
+type world struct {
+	ordered bool
+	atomic  bool
+	limit   int
+	faults  []fault // of the next places where one can strike
+	events  []event // in order
+	calls   int     // places passed so far
+	// hook sees each call before it takes effect, and may block it or answer in its place. Nil: none.
+	hook func(ctx context.Context, stage string, ids []int64) error
+
+	lock      sync.Mutex // the stages of a pass use the world at the same time
+	wrong     error      // the first broken promise
+	table     map[int64]*simRow
+	ledger    map[int64]*record
+	connected bool
+	delivered []int64        // what the broker holds, in order
+	confirmed map[int64]bool // rows of receipts that are not marked yet
+	sendings  map[int64]int
+	doubts    int           // messages whose outcome the worker was not told
+	lostAlone map[int64]int // how often a connection was lost with this one message under way
+	wasAside  map[int64]bool
+	total     Outcome
+}
+
+type simRow struct {
+	id        int64
+	key       string
+	nature    nature
+	late      bool // commits after others
+	pending   bool
+	withdrawn bool // by the application, not by a done mark
+}
+
+// record is a row of modulo.failures.
+type record struct {
+	Failure
+	dueAt     time.Time // zero: waits for a person
+	discarded bool
+}
+
+// event is what others do meanwhile: the application or a person.
+type event struct {
+	at   int // of world.calls
+	kind string
+	id   int64
+}
+
+func newEmptyWorld(limit int) *world {
+	return &world{
+		atomic: true, limit: limit, table: map[int64]*simRow{}, ledger: map[int64]*record{}, confirmed: map[int64]bool{},
+		sendings: map[int64]int{}, lostAlone: map[int64]int{}, wasAside: map[int64]bool{},
+	}
+}
+
+// worldOf is a world without faults, with the rows 1, 2, 3 and so on.
+func worldOf(limit int, natures ...nature) *world {
+	w := newEmptyWorld(limit)
+	for i, n := range natures {
+		w.insert(&simRow{id: int64(i + 1), nature: n, pending: true})
+	}
+	return w
+}
+
+func (w *world) insert(rows ...*simRow) {
+	for _, r := range rows {
+		w.table[r.id] = r
+	}
+}
+
+// worker is a worker in this world.
+func (w *world) worker(t testing.TB, log zerolog.Logger) *Worker {
+	job := validJob()
+	job.Batch, job.Ordered = w.limit, w.ordered
+	if w.ordered {
+		job.Source.ShardBy = "key"
+	}
+	job.Retry = RetryPolicy{MaxAttempts: 4, MinBackoff: time.Second, MaxBackoff: time.Minute}
+	worker, err := NewWorker(WorkerConfig{
+		Job: job, Shard: Shard{Number: 0, Of: 1}, Rows: w, Failures: w, Publisher: w, Log: log, Grace: 10 * time.Second,
+		Observe: func(_ Shard, outcome Outcome, _ error) { w.total.Add(outcome) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return worker
+}
+
+var errSim = errors.New("simulated fault")
+
+// meet calls the hook.
+func (w *world) meet(ctx context.Context, stage string, ids []int64) error {
+	if w.hook == nil {
+		return nil
+	}
+	return w.hook(ctx, stage, ids)
+}
+
+// strike lets happen what others do, and says whether a fault strikes here; which one is only for the reader.
+func (w *world) strike(string) bool {
+	w.calls++
+	for len(w.events) > 0 && w.events[0].at <= w.calls {
+		w.happen(w.events[0])
+		w.events = w.events[1:]
+	}
+	if len(w.faults) == 0 {
+		return false
+	}
+	struck := w.faults[0]
+	w.faults = w.faults[1:]
+	if struck == panics {
+		panic(errSim)
+	}
+	return struck == fails
+}
+
+// happen is what the application or a person does.
+func (w *world) happen(e event) {
+	row, failed := w.table[e.id], w.ledger[e.id]
+	switch {
+	case e.kind == "commit" && row.late && !row.withdrawn && w.sendings[e.id] == 0:
+		row.pending = true
+	case e.kind == "withdraw" && row.pending:
+		row.pending, row.withdrawn = false, true
+	case e.kind == "discard" && failed != nil:
+		failed.discarded, failed.dueAt = true, time.Now()
+	case e.kind == "retry" && failed != nil && failed.dueAt.IsZero() && !failed.discarded:
+		if row.nature == unmarkable {
+			row.nature = good // what refused the mark is gone
+		}
+		failed.Attempts, failed.dueAt = 0, time.Now()
+	}
+}
+
+// broken notes the first broken promise.
+func (w *world) broken(format string, args ...any) {
+	if w.wrong == nil {
+		w.wrong = fmt.Errorf(format+" (%s)", append(args, w)...)
+	}
+}
+
+func (w *world) String() string {
+	var b strings.Builder
+	for _, id := range slices.Sorted(maps.Keys(w.table)) {
+		fmt.Fprintf(&b, "%d:%s:%d ", id, w.table[id].key, w.table[id].nature)
+	}
+	fmt.Fprintf(&b, "delivered %v", w.delivered)
+	return b.String()
+}
+
+func (w *world) pendingIDs() []int64 {
+	var ids []int64
+	for _, id := range slices.Sorted(maps.Keys(w.table)) {
+		if w.table[id].pending {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (w *world) row(id int64) Row {
+	row := Row{ID: id, Key: w.table[id].key, Payload: []byte("text")}
+	if w.table[id].nature == invalid_ {
+		row.Payload = []byte("a\x00b")
+	}
+	return row
+}
+
+// held says whether an earlier row of the key has failed and was not delivered.
+func (w *world) held(id int64) bool {
+	key := w.table[id].key
+	if !w.ordered || key == "" {
+		return false
+	}
+	for other, f := range w.ledger {
+		if f.Key == key && other < id && !f.Delivered {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *world) Fetch(ctx context.Context, from int64) (Batch, error) {
+	if err := w.meet(ctx, "fetch", []int64{from}); err != nil {
+		return Batch{}, err
+	}
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	if ctx.Err() != nil || w.strike("fetch fails") {
+		return Batch{}, errSim
+	}
+	var batch Batch
+	for _, id := range w.pendingIDs() {
+		if id < from || w.ledger[id] != nil || w.held(id) {
+			continue
+		}
+		if batch.Rows = append(batch.Rows, w.row(id)); len(batch.Rows) == w.limit {
+			batch.More = true
+			break
+		}
+	}
+	return batch, nil
+}
+
+func (w *world) MarkDone(ctx context.Context, ids []int64) error {
+	if err := w.meet(ctx, "mark", ids); err != nil {
+		return err
+	}
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	return w.markDone(ctx, ids)
+}
+
+func (w *world) markDone(ctx context.Context, ids []int64) error {
+	if !slices.IsSorted(ids) || len(slices.Compact(slices.Clone(ids))) != len(ids) {
+		w.broken("mark done: ids are not sorted and distinct: %v", ids)
+	}
+	if ctx.Err() != nil || w.strike("mark fails") {
+		return errSim
+	}
+	for _, id := range ids {
+		if w.table[id].nature == unmarkable {
+			return &MarkRefused{errSim}
+		}
+	}
+	for _, id := range ids {
+		if discarded := w.ledger[id] != nil && w.ledger[id].discarded; !discarded && !slices.Contains(w.delivered, id) {
+			w.broken("row %d is marked done, but the broker does not hold it", id)
+		}
+		w.table[id].pending = false
+		delete(w.confirmed, id)
+	}
+	if w.strike("mark worked, its answer got lost") {
+		return errSim
+	}
+	return nil
+}
+
+func (w *world) Due(ctx context.Context) (due Batch, cleared int, err error) {
+	if err := w.meet(ctx, "due", nil); err != nil {
+		return Batch{}, 0, err
+	}
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	if ctx.Err() != nil || w.strike("due fails") {
+		return Batch{}, 0, errSim
+	}
+	read := 0
+	for _, id := range slices.Sorted(maps.Keys(w.ledger)) {
+		f := w.ledger[id]
+		markOnly := f.Delivered || f.discarded
+		if f.dueAt.IsZero() || f.dueAt.After(time.Now()) || !markOnly && w.held(id) {
+			continue
+		}
+		if read++; w.table[id].pending {
+			row := w.row(id)
+			row.Attempts, row.MarkOnly = f.Attempts, markOnly
+			due.Rows = append(due.Rows, row)
+		} else {
+			delete(w.ledger, id)
+			cleared++
+		}
+		if read == w.limit {
+			due.More = true
+			break
+		}
+	}
+	return due, cleared, nil
+}
+
+func (w *world) Park(ctx context.Context, failures []Failure) error {
+	if err := w.meet(ctx, "park", nil); err != nil {
+		return err
+	}
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	if ctx.Err() != nil || w.strike("park fails") {
+		return errSim
+	}
+	for _, f := range failures {
+		row, before := w.table[f.RowID], w.ledger[f.RowID]
+		if row.nature == good && w.lostAlone[f.RowID] < 3 {
+			w.broken("good row %d is parked: %s", f.RowID, f.Reason)
+		}
+		after := &record{Failure: f}
+		after.Key = row.key
+		if f.RetryAfter > 0 && !f.Delivered {
+			after.dueAt = time.Now().Add(f.RetryAfter)
+		}
+		if before != nil {
+			after.Attempts = max(before.Attempts, f.Attempts)
+			after.discarded = before.discarded
+			after.Delivered = before.Delivered || f.Delivered && !before.discarded
+			if before.discarded && !f.Delivered {
+				after.dueAt = time.Now()
+			}
+		}
+		w.ledger[f.RowID] = after
+		delete(w.confirmed, f.RowID)
+	}
+	return nil
+}
+
+func (w *world) Settle(ctx context.Context, ids []int64) error {
+	if err := w.meet(ctx, "settle", ids); err != nil {
+		return err
+	}
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	if err := w.markDone(ctx, ids); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		delete(w.ledger, id)
+	}
+	return nil
+}
+
+func (w *world) Connect(ctx context.Context) error {
+	if err := w.meet(ctx, "connect", nil); err != nil {
+		return err
+	}
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	if w.connected {
+		return nil
+	}
+	if ctx.Err() != nil || w.strike("connect fails") {
+		return &ConnectError{Fault: FaultConnection, Err: errSim}
+	}
+	w.connected = true
+	return nil
+}
+
+func (w *world) Atomic() bool { return w.atomic }
+
+func (w *world) Close() error {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	w.connected = false
+	return nil
+}
+
+func (w *world) takes(id int64) bool {
+	n := w.table[id].nature
+	return n == good || n == unmarkable || n == healing && w.sendings[id] > 2
+}
+
+func (w *world) Publish(ctx context.Context, messages []Message) error {
+	ids := make([]int64, len(messages))
+	for i, m := range messages {
+		ids[i] = m.RowID
+	}
+	if err := w.meet(ctx, "publish", ids); err != nil {
+		return err
+	}
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	if !w.connected {
+		w.broken("publish without a connection")
+	}
+	if open := len(w.confirmed) + len(ids); open > 2*w.limit {
+		w.broken("%d rows sent and not marked, with batches of %d", open, w.limit)
+	}
+	for _, id := range ids {
+		w.sendings[id]++
+		if w.confirmed[id] {
+			w.broken("row %d is sent although it is confirmed", id)
+		}
+	}
+	if ctx.Err() != nil {
+		return w.lose(ids)
+	}
+	if w.atomic {
+		return w.publishAtomic(ids)
+	}
+	return w.publishEach(ids)
+}
+
+// lose is a lost connection with these messages under way.
+func (w *world) lose(ids []int64) *PublishError {
+	w.connected = false
+	if len(ids) == 1 {
+		w.lostAlone[ids[0]]++
+	}
+	return &PublishError{Fault: FaultConnection, Err: errSim}
+}
+
+// take is a message on the broker's disk.
+func (w *world) take(id int64) {
+	w.delivered = append(w.delivered, id)
+}
+
+func (w *world) publishAtomic(ids []int64) error {
+	isDeadly := func(id int64) bool { return w.table[id].nature == deadly }
+	if slices.ContainsFunc(ids, isDeadly) || w.strike("connection lost before the commit") {
+		return w.lose(ids)
+	}
+	if slices.ContainsFunc(ids, func(id int64) bool { return !w.takes(id) }) {
+		w.connected = false
+		return &PublishError{Fault: FaultMessage, Err: errSim}
+	}
+	if w.strike("no room") {
+		return &PublishError{Fault: FaultBroker, Err: errSim}
+	}
+	for _, id := range ids {
+		w.take(id)
+	}
+	w.doubts += len(ids) // until the answer is there
+	if w.strike("connection lost after the commit") {
+		return w.lose(ids)
+	}
+	w.doubts -= len(ids)
+	for _, id := range ids {
+		w.confirmed[id] = true
+	}
+	return nil
+}
+
+func (w *world) publishEach(ids []int64) error {
+	result := &PublishError{Fault: FaultMessage, Err: errSim}
+	w.doubts += len(ids) // until the answers are there
+	for i, id := range ids {
+		if w.table[id].nature == deadly || w.strike("connection lost") {
+			return w.answer(ids, result, w.lose(ids))
+		}
+		if !w.takes(id) {
+			result.Refused = append(result.Refused, Refusal{Index: i, Reason: "refused"})
+			if w.strike("connection closed after the refusal") {
+				w.connected = false
+				return w.answer(ids, result, result)
+			}
+			continue
+		}
+		w.take(id)
+		if w.strike("receipt lost") {
+			return w.answer(ids, result, w.lose(ids))
+		}
+		result.Confirmed = append(result.Confirmed, i)
+	}
+	if w.answer(ids, result, result); len(result.Refused) == 0 {
+		return nil
+	}
+	return result
+}
+
+// answer tells the worker of each message what is known of it.
+func (w *world) answer(ids []int64, known, result *PublishError) error {
+	result.Confirmed, result.Refused = known.Confirmed, known.Refused
+	w.doubts -= len(known.Confirmed) + len(known.Refused)
+	for _, i := range known.Confirmed {
+		w.confirmed[ids[i]] = true
+	}
+	return result
+}
