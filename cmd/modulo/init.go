@@ -2,8 +2,10 @@ package main
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"text/template"
@@ -31,6 +33,9 @@ func (a *app) initCommand() *cobra.Command {
 			}
 			return a.withDatabase(cmd.Context(), func(db *store.DB, _ *config.Config) error {
 				table, guess, err := db.Describe(cmd.Context(), from)
+				if _, wrong := errors.AsType[*store.Problem](err); wrong {
+					return exit(exitUsage, fmt.Errorf("--from-table: %w", err))
+				}
 				if err != nil {
 					return err
 				}
@@ -87,8 +92,11 @@ func (a *app) writeInit(path string, table initTable) (err error) {
 	var out io.Writer = a.out
 	if path != "" {
 		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrExist):
 			return exit(exitRefused, fmt.Errorf("write the configuration: %w", err))
+		case err != nil:
+			return fmt.Errorf("write the configuration: %w", err)
 		}
 		defer func() {
 			if closeErr := file.Close(); err == nil {

@@ -30,7 +30,7 @@ failed (see modulo rows list), 5 if database or broker could not be reached. Wha
 	return cmd
 }
 
-func (a *app) drainOnce(cmd *cobra.Command, flags *serviceFlags, output string) error {
+func (a *app) drainOnce(cmd *cobra.Command, flags *serviceFlags, output outputFormat) error {
 	ctx := cmd.Context()
 	log, err := a.logger()
 	if err != nil {
@@ -40,7 +40,7 @@ func (a *app) drainOnce(cmd *cobra.Command, flags *serviceFlags, output string) 
 	if err != nil {
 		return err
 	}
-	s, err := a.openService(ctx, c, flags.shutdownTimeout-flags.shutdownTimeout/closing, log)
+	s, err := a.openService(ctx, c, opening{grace: flags.grace(), log: log})
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
@@ -73,7 +73,7 @@ type onceSummary struct {
 	Seconds  float64 `json:"seconds"`
 }
 
-func (a *app) printSummaries(output string, summaries []jobs.Summary) error {
+func (a *app) printSummaries(output outputFormat, summaries []jobs.Summary) error {
 	p := printed{head: []string{"JOB", "WORKERS", "SENT", "DONE", "FAILED", "REPEATED", "TOOK"}}
 	lines := make([]onceSummary, len(summaries))
 	for i, s := range summaries {

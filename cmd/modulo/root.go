@@ -61,9 +61,6 @@ func run(ctx context.Context, args []string, t terminal) int {
 	a := &app{terminal: t}
 	root := a.rootCommand()
 	root.SetArgs(args)
-	root.SetIn(t.in)
-	root.SetOut(t.out)
-	root.SetErr(t.err)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -85,11 +82,9 @@ func codeOf(err error) int {
 		return ended.exitCode()
 	case errors.As(err, &schema):
 		return exitRefused
-	case store.IsUnreachable(err):
-		return exitUnreachable
 	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration:
 		return exitUsage
-	case errors.As(err, &connect), errors.As(err, &published):
+	case errors.As(err, &connect), errors.As(err, &published), store.IsUnreachable(err):
 		return exitUnreachable
 	}
 	return exitRuntime
@@ -120,20 +115,29 @@ Every flag can also be given as an environment variable: --shutdown-timeout as M
 	flags.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&a.logFormat, "log-format", "", "json or console (default: console on a terminal, else json)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if args := cmd.Flags().Args(); cmd.HasSubCommands() && len(args) > 0 {
+			err = noSuchCommand(cmd, args) // whose flag it may be
+		}
 		return exit(exitUsage, fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
 	})
 	root.AddCommand(
 		a.runCommand(), a.onceCommand(), a.demoCommand(), a.migrateCommand(), a.initCommand(),
 		a.statusCommand(), a.rowsCommand(), a.versionCommand(),
 	)
-	for _, c := range root.Commands() {
-		usageErrors(c)
-	}
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.InitDefaultCompletionCmd() // which keeps the output
+	usageErrors(root)
 	return root
 }
 
-// usageErrors gives wrong arguments the exit code of wrong flags.
+// usageErrors gives wrong arguments and commands the exit code of wrong flags.
 func usageErrors(c *cobra.Command) {
+	if c.HasSubCommands() {
+		c.Args, c.DisableFlagsInUseLine, c.SuggestionsMinimumDistance = noSuchCommand, true, 2
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
@@ -147,19 +151,47 @@ func usageErrors(c *cobra.Command) {
 	}
 }
 
-// flagsFromEnvironment sets the flags that were not given from variables like MODULO_LOG_LEVEL.
+// noSuchCommand accepts no arguments where only commands of its own are known.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	problem := fmt.Sprintf("unknown command %q", args[0])
+	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+		problem += ", did you mean " + strings.Join(similar, " or ") + "?"
+	}
+	return errors.New(problem)
+}
+
+// exclusive are pairs of flags of which only one can be given.
+var exclusive = [][2]string{{"every", "cron"}, {"every", "timezone"}}
+
+// flagsFromEnvironment sets the flags that were not given from variables like MODULO_LOG_LEVEL. A flag that was given
+// also beats the variables of those that it excludes.
 func flagsFromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) error {
+	given := map[string]bool{"help": true}
+	flags.Visit(func(f *pflag.Flag) { given[f.Name] = true })
+	for _, pair := range exclusive {
+		if flags.Changed(pair[0]) || flags.Changed(pair[1]) {
+			given[pair[0]], given[pair[1]] = true, true
+		}
+	}
 	var problems []error
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := "MODULO_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		value, ok := lookup(name)
-		if !ok || f.Changed || f.Name == "help" {
+		if !ok || given[f.Name] {
 			return
 		}
 		if err := flags.Set(f.Name, value); err != nil {
 			problems = append(problems, fmt.Errorf("environment variable %s: %w", name, err))
 		}
 	})
+	for _, pair := range exclusive {
+		if flags.Changed(pair[0]) && flags.Changed(pair[1]) {
+			problems = append(problems, fmt.Errorf("--%s and --%s exclude each other", pair[0], pair[1]))
+		}
+	}
 	return errors.Join(problems...)
 }
 
@@ -178,10 +210,14 @@ func (a *app) load(over config.Overrides) (*config.Config, error) {
 
 // database opens the database of the configuration.
 func (a *app) database(ctx context.Context, c *config.Config) (*store.DB, error) {
-	return store.Open(ctx, store.Config{
+	db, err := store.Open(ctx, store.Config{
 		URL: c.Database.URL, MaxConns: c.Database.MaxConns, StatementTimeout: time.Duration(c.Database.StatementTimeout),
 		ApplicationName: "modulo",
 	})
+	if err != nil && !store.IsUnreachable(err) && ctx.Err() == nil {
+		return nil, exit(exitUsage, err) // it was not even tried
+	}
+	return db, err
 }
 
 // logger writes to stderr, for people on a terminal and as JSON for machines.

@@ -139,7 +139,7 @@ func lineOf(r store.FailureRecord) failureLine {
 	return line
 }
 
-func (a *app) printFailures(output string, records []store.FailureRecord) error {
+func (a *app) printFailures(output outputFormat, records []store.FailureRecord) error {
 	p := printed{head: []string{"ROW", "STATE", "CLASS", "ATTEMPTS", "LAST", "REASON"}}
 	lines := make([]failureLine, len(records))
 	for i, r := range records {
@@ -179,7 +179,7 @@ func (a *app) rowsShowCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) printFailure(output string, line failureLine) error {
+func (a *app) printFailure(output outputFormat, line failureLine) error {
 	optional := func(at *time.Time) string {
 		if at == nil {
 			return "-"

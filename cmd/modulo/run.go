@@ -9,9 +9,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// closing is the part of --shutdown-timeout that is left for goodbyes after the batches in flight: a quarter.
-const closing = 4
-
 func (a *app) runCommand() *cobra.Command {
 	var flags serviceFlags
 	cmd := &cobra.Command{
@@ -38,8 +35,7 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	if err != nil {
 		return err
 	}
-	grace := flags.shutdownTimeout - flags.shutdownTimeout/closing
-	s, err := a.openService(ctx, c, grace, log)
+	s, err := a.openService(ctx, c, opening{patience: startPatience, grace: flags.grace(), log: log})
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}

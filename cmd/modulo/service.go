@@ -38,8 +38,6 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 	flags.IntVar(&f.window, "window", 0, "most messages without a receipt, with --confirm receipt")
 	flags.StringArrayVar(&f.jobs, "job", nil, "only this job; can be repeated")
 	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long a stop may take")
-	cmd.MarkFlagsMutuallyExclusive("every", "cron")
-	cmd.MarkFlagsMutuallyExclusive("every", "timezone")
 }
 
 // overrides are the flags that were given.
@@ -60,6 +58,12 @@ func (f *serviceFlags) overrides(cmd *cobra.Command) config.Overrides {
 	return over
 }
 
+// closing is the part of --shutdown-timeout that is left for goodbyes after the batches in flight: a quarter.
+const closing = 4
+
+// grace is how long the batches in flight may take to finish.
+func (f *serviceFlags) grace() time.Duration { return f.shutdownTimeout - f.shutdownTimeout/closing }
+
 // service is a jobs.Service on real parts.
 type service struct {
 	*jobs.Service
@@ -68,14 +72,21 @@ type service struct {
 	sources map[string]*store.Source
 }
 
+// opening says how a command wants its service.
+type opening struct {
+	patience time.Duration // how long to wait for a database that is not up yet
+	grace    time.Duration // how long batches in flight may take to finish after a stop
+	log      zerolog.Logger
+}
+
 // openService connects to the database, checks schema and jobs against it, and puts the workers together. The
 // broker is connected to by the workers.
-func (a *app) openService(ctx context.Context, c *config.Config, grace time.Duration, log zerolog.Logger) (_ *service, err error) {
+func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *service, err error) {
 	mq, err := broker.New(c.BrokerConfig())
 	if err != nil {
 		return nil, exit(exitUsage, err)
 	}
-	db, err := a.awaitDatabase(ctx, c, log)
+	db, err := a.awaitDatabase(ctx, c, o)
 	if err != nil {
 		return nil, err
 	}
@@ -87,14 +98,14 @@ func (a *app) openService(ctx context.Context, c *config.Config, grace time.Dura
 	if err := db.CheckSchema(ctx); err != nil {
 		return nil, err
 	}
-	sources, err := openSources(ctx, db, c.JobList(), log)
+	sources, err := openSources(ctx, db, c.JobList(), o.log)
 	if err != nil {
 		return nil, err
 	}
 	newWorker := func(_ context.Context, job *jobs.Job, shard jobs.Shard) (*jobs.Worker, error) {
 		rows := sources[job.Name].Worker(shard)
 		return jobs.NewWorker(jobs.WorkerConfig{
-			Job: job, Shard: shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(), Log: log, Grace: grace,
+			Job: job, Shard: shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(), Log: o.log, Grace: o.grace,
 		})
 	}
 	workers, err := jobs.NewService(ctx, c.JobList(), db.NextEpoch, newWorker)
@@ -105,15 +116,15 @@ func (a *app) openService(ctx context.Context, c *config.Config, grace time.Dura
 }
 
 // awaitDatabase opens the database; one that is not up yet gets some time.
-func (a *app) awaitDatabase(ctx context.Context, c *config.Config, log zerolog.Logger) (*store.DB, error) {
-	deadline := time.Now().Add(startPatience)
+func (a *app) awaitDatabase(ctx context.Context, c *config.Config, o opening) (*store.DB, error) {
+	deadline := time.Now().Add(o.patience)
 	for told := false; ; told = true {
 		db, err := a.database(ctx, c)
 		if err == nil || !store.IsUnreachable(err) || ctx.Err() != nil || time.Now().After(deadline) {
 			return db, err
 		}
 		if !told {
-			log.Warn().Err(err).Dur("patience_ms", startPatience).Msg("waiting for the database")
+			o.log.Warn().Err(err).Dur("patience_ms", o.patience).Msg("waiting for the database")
 		}
 		select {
 		case <-ctx.Done():

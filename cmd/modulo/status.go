@@ -60,7 +60,7 @@ type workerStatus struct {
 	OldestSeconds float64 `json:"oldest_pending_age_seconds"`
 }
 
-func (a *app) printStatus(ctx context.Context, output string, db *store.DB, c *config.Config) error {
+func (a *app) printStatus(ctx context.Context, output outputFormat, db *store.DB, c *config.Config) error {
 	sources, err := openSources(ctx, db, c.JobList(), zerolog.Nop())
 	if err != nil {
 		return err

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+const statusConfig = `
+jobs:
+  outbox: {workers: 3}
+  orders:
+    workers: 2
+    source: {table: orders, id: id, where: not sent}
+    done: {set: sent = true}
+    message: {destination: /queue/status.orders}
+`
+
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.env["MODULO_CONFIG"] = write(t, "modulo.yaml", statusConfig)
+	f.exec(`create table orders (id int primary key, sent boolean not null default false);
+		insert into orders values (-1), (2), (4), (5)`)
+	f.exec(`insert into modulo.outbox (destination, payload, headers) values ($1, 'good', null), ($1, 'bad', '{"id": "1"}')`, f.queue)
+	f.exits(exitFailedRows, "once", "outbox")
+	f.exec(`insert into modulo.outbox (destination, payload, created_at)
+		select $1, n, now() - interval '2 days' from generate_series(1, 4) as n`, f.queue) // ids 3 to 6
+	golden(t, "cli/status.txt", maskedTable(f.ok("status")))
+	golden(t, "cli/status.json", masked(f.ok("status", "-o", "json")))
+
+	var jobs []jobStatus
+	if err := json.Unmarshal([]byte(f.ok("status", "outbox", "-o", "json")), &jobs); err != nil || len(jobs) != 1 {
+		t.Fatalf("%v: %+v", err, jobs)
+	}
+	if age := jobs[0].OldestSeconds; age < 2*24*3600 || age > 2*24*3600+60 {
+		t.Errorf("the oldest row is %v seconds old, want two days", age)
+	}
+	f.refuses(exitUsage, []string{`"nonsense"`, "it has: orders, outbox"}, "status", "nonsense")
+	f.taken(f.queue)
+}
