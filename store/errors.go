@@ -39,7 +39,7 @@ func IsUnreachable(err error) bool {
 			pgErr.Code == codeTooManyConnections || pgErr.Code == codeReadOnlyTransaction
 	}
 	var connectErr *pgconn.ConnectError
-	var netErr net.Error
+	var netErr *net.OpError // net.Error would take in the errors of files
 	return errors.As(err, &connectErr) || errors.As(err, &netErr) || pgconn.Timeout(err) || pgconn.SafeToRetry(err) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, pgconn.ErrConnClosed) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)

@@ -26,6 +26,9 @@ const (
 	connectTimeout          = 5 * time.Second
 )
 
+// closePatience is how long Close waits for a server that does not answer goodbyes.
+const closePatience = 500 * time.Millisecond
+
 // planSettings keep the plans of the few statements that are run again and again.
 var planSettings = map[string]string{
 	"plan_cache_mode":   "force_generic_plan", // or each fetch is planned anew, which walks the dead ends of the index
@@ -78,8 +81,19 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	return db, nil
 }
 
-// Close ends all connections; it waits for those in use.
-func (db *DB) Close() { db.pool.Close() }
+// Close ends all connections; it waits for those in use. A server that has stopped answering does not hold it up: pgx
+// gives its connections up after another 15 seconds, or the end of the process does.
+func (db *DB) Close() {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		db.pool.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closePatience):
+	}
+}
 
 // Ping says whether the database answers.
 func (db *DB) Ping(ctx context.Context) error {

@@ -1,0 +1,162 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"modulo/internal/testservers"
+)
+
+// outage is a server that is away for a while.
+type outage struct {
+	name       string
+	lasts      time.Duration
+	begin, end func(context.Context) error
+}
+
+// How soon after the return of a server deliveries go on, and those of all workers, at the latest.
+const (
+	backWithin    = 5 * time.Second
+	allBackWithin = 10 * time.Second
+)
+
+// TestBrokerOutages: what was under way has no receipt and is sent again; nothing else happens to any row.
+func TestBrokerOutages(t *testing.T) {
+	t.Parallel()
+	mq := testservers.OwnBroker(t)
+	stage := newStage(t, testservers.Database(t), mq)
+	playOutages(t, stage, 1, stage.checkUntouched,
+		outage{"stopped", choose(8*time.Second, time.Minute), plain(mq.Stop), mq.Start},
+		outage{"paused", choose(4*time.Second, time.Minute), plain(mq.Pause), plain(mq.Resume)},
+	)
+}
+
+// TestDatabaseOutages: what has its receipt waits for its mark; nothing is repeated.
+func TestDatabaseOutages(t *testing.T) {
+	t.Parallel()
+	pg, database := ownDatabase(t)
+	stage := newStage(t, database, testservers.Broker(t))
+	playOutages(t, stage, 0, func(*testing.T, time.Duration) {},
+		outage{"stopped", choose(8*time.Second, time.Minute), plain(pg.Stop), pg.Start},
+		outage{"paused", choose(4*time.Second, time.Minute), plain(pg.Pause), plain(pg.Resume)},
+	)
+}
+
+func plain(f func() error) func(context.Context) error {
+	return func(context.Context) error { return f() }
+}
+
+// impatient makes the program notice a silent server within an outage, also a short one.
+const impatient = `
+broker: {receipt_timeout: 2s}
+database: {statement_timeout: 2s}
+`
+
+// playOutages takes a server away under load, again and again. The service stays up through all of it, and each outage
+// may repeat so many batches per worker.
+func playOutages(t *testing.T, stage *stage, repeats int, watch func(*testing.T, time.Duration), outages ...outage) {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "modulo.yaml")
+	if err := os.WriteFile(config, []byte(impatient), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := scenario{workers: 5, batch: 50}
+	service := stage.start(t, append(s.args(), "--config", config, "--every", "50ms")...)
+	l := &load{stage: stage, total: 1_000_000, pace: pace{every: 50 * time.Millisecond, rows: 25}}
+	finish := l.begin(t)
+	for _, o := range outages {
+		before := l.done()
+		within(t, 30*time.Second, "rows get done", func() (bool, error) { return l.done() > before+100, nil })
+		o.play(t, stage, s.workers, watch)
+		if err := service.checkAlive(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	finish(30 * time.Second)
+	if err := service.stop(); err != nil {
+		t.Error(err)
+	}
+	v := stage.judge(t, s.workers, len(outages)*repeats*s.workers*s.batch)
+	t.Logf("%d rows, %d received, %d repeats, bound %d", v.rows, v.received, v.repeats, v.bound)
+	v.check(t)
+}
+
+func (o outage) play(t *testing.T, stage *stage, workers int, watch func(*testing.T, time.Duration)) {
+	t.Helper()
+	began := time.Now()
+	if err := o.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	watch(t, o.lasts)
+	if err := pause(t.Context(), o.lasts-time.Since(began)); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.end(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	back := time.Now()
+	awaitReturn := func(n int, limit time.Duration) time.Duration {
+		within(t, limit, fmt.Sprintf("%s: deliveries of %d workers", o.name, n), func() (bool, error) {
+			var delivering int
+			err := stage.query(t.Context(), countBack, []any{workers, began, back}, &delivering)
+			return delivering >= n, err
+		})
+		return time.Since(back).Round(10 * time.Millisecond)
+	}
+	first := awaitReturn(1, backWithin)
+	if n := stage.count(t, countFailures); n > 0 {
+		t.Errorf("%s: %d failure records", o.name, n)
+	}
+	all := awaitReturn(workers, allBackWithin)
+	t.Logf("%s for %s: deliveries went on %s after the return, those of all workers after %s",
+		o.name, back.Sub(began).Round(time.Millisecond), first, all)
+}
+
+// countBack counts the workers, of $1, that have delivered rows which were inserted during or after the outage from $2
+// to $3.
+const countBack = `select count(distinct id % $1) from modulo.outbox where created_at > $2 and done_at > $3`
+
+// fingerprint changes with every new version of a row up to the id $1.
+const fingerprint = `
+select count(*) || ' rows ' || coalesce(sum(hashtextextended(concat_ws(' ', t.ctid, t.xmin, t.*), 0)::numeric), 0)
+from modulo.outbox as t where id <= $1`
+
+// checkUntouched compares the rows at the two ends of an outage of the broker.
+func (s *stage) checkUntouched(t *testing.T, lasts time.Duration) {
+	t.Helper()
+	ended := time.Now().Add(lasts)
+	s.awaitMarks(t)
+	last := s.count(t, `select max(id) from modulo.outbox`)
+	read := func() (text string) {
+		if err := s.query(t.Context(), fingerprint, []any{last}, &text); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	before := read()
+	if err := pause(t.Context(), time.Until(ended)); err != nil {
+		t.Fatal(err)
+	}
+	if after := read(); before != after {
+		t.Errorf("rows changed: %s before, %s after", before, after)
+	}
+	if s.count(t, `select max(id) from modulo.outbox`) <= last {
+		t.Error("no row was inserted meanwhile: the outage met no load")
+	}
+}
+
+// awaitMarks waits until what had its receipt is marked: nothing gets done for a while.
+func (s *stage) awaitMarks(t *testing.T) {
+	t.Helper()
+	done, since := -1, time.Now()
+	within(t, 5*time.Second, "the last marks", func() (bool, error) {
+		if now := s.count(t, countDone); now != done {
+			done, since = now, time.Now()
+		}
+		return time.Since(since) > 300*time.Millisecond, nil
+	})
+}
