@@ -6,9 +6,11 @@ import (
 	"testing"
 )
 
+// orderedConfig has one worker with small batches: while it sends the good row beside a bad one, it fetches the rows
+// behind, which must be held back all the same.
 const orderedConfig = `
 jobs:
-  outbox: {workers: 3, source: {shard_by: key}, ordered: true}
+  outbox: {workers: 1, batch: 2, source: {shard_by: key}, ordered: true}
 `
 
 // takenByKey returns what came, in order, by the first word of the payload.

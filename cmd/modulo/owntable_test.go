@@ -63,7 +63,7 @@ jobs:
     done: {set: sent_by = 'summaries'}
     message:
       destination: /queue/own.summaries
-      payload: {sql: "format('%s: %s EUR', invoice_id, total)"}
+      payload: {sql: "format('%s: %s EUR, %s', invoice_id, total, note)"}
   documents:
     source: {table: billing.invoice, id: invoice_id, where: sent_by = 'summaries'}
     done: {set: sent_by = 'documents'}

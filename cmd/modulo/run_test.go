@@ -6,11 +6,13 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"modulo/internal/faultproxy"
 	"modulo/internal/testservers"
 )
 
@@ -23,8 +25,16 @@ func TestRun(t *testing.T) {
 	f := newFixture(t)
 	const insert = "insert into modulo.outbox (destination, payload) select $1, n from generate_series(1, 50) as n"
 	f.exec(insert, f.queue)
-	running := f.start("run", "--every", "20ms", "--workers", "3")
+	proxy, err := faultproxy.Start(strings.TrimPrefix(f.mq.URL(), "stomp://")) // only to count connections
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = proxy.Close() })
+	running := f.start("run", "--every", "20ms", "--workers", "3", "--broker-url", "stomp://"+proxy.Addr())
 	f.drained()
+	if n := proxy.Links(); n != 3 {
+		t.Errorf("%d connections to the broker, want one per worker", n)
+	}
 	for range 3 {
 		f.exec(insert, f.queue)
 		f.drained()
@@ -36,6 +46,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("%d messages, want 200", arrived)
 	}
 	await(t, "no session left", func() bool { return one[int](f, sessionsSQL) == 0 })
+	await(t, "no connection to the broker left", func() bool { return proxy.Links() == 0 })
 	if told := running.out.String(); told != "" {
 		t.Errorf("on stdout: %s", told)
 	}
@@ -46,18 +57,33 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestRunByCron starts and stops a job whose next time is far away. That cron triggers is tested with the schedule.
+const scheduleConfig = `
+jobs:
+  yearly:
+    cron: 0 0 1 1 *
+    timezone: Europe/Berlin
+    source: {table: modulo.outbox, where: done_at is null and type = 'yearly'}
+  often:
+    every: 10ms
+    source: {table: modulo.outbox, where: done_at is null and type = 'often'}
+  not_chosen:
+    every: 10ms
+    source: {table: modulo.outbox, where: done_at is null and type = 'not chosen'}
+`
+
+// TestRunByCron: a job by cron waits for its time, while others run. That its time comes is tested with the schedule.
 func TestRunByCron(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.exec("insert into modulo.outbox (destination, payload) values ($1, 'x')", f.queue)
-	running := f.start("run", "--cron", "0 0 1 1 *", "--timezone", "Europe/Berlin", "--job", "outbox")
-	running.awaitLog("service starts")
+	f.exec(`insert into modulo.outbox (destination, type, payload)
+		select $1, type, '' from unnest(array['yearly', 'often', 'not chosen']) as type`, f.queue)
+	running := f.start("run", "--config", write(t, "modulo.yaml", scheduleConfig), "--job", "yearly", "--job", "often")
+	await(t, "the frequent job has run", func() bool { return one[int](f, pendingSQL) == 2 })
 	if code := running.end(); code != 0 {
 		t.Errorf("exit code %d\n%s", code, running.err.String())
 	}
-	if pending := one[int](f, pendingSQL); pending != 1 {
-		t.Errorf("%d rows are pending, want 1: a job by cron has no pass at its start", pending)
+	if types := headers(f.taken(f.queue), "type"); !slices.Equal(types, []string{"often"}) {
+		t.Errorf("sent: %v, want the one of the frequent job", types)
 	}
 }
 

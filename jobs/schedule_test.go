@@ -1,0 +1,83 @@
+package jobs
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// triggered runs a schedule from one time to another, in no time at all, and returns when it triggered.
+func triggered(t *testing.T, s Schedule, from, to string) (times []string) {
+	t.Helper()
+	if err := s.check(); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(at(t, from)))
+		clock, err := newClock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lock sync.Mutex
+		err = clock.add("test", s, func() {
+			lock.Lock()
+			defer lock.Unlock()
+			times = append(times, time.Now().UTC().Format(time.RFC3339Nano))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		clock.start()
+		time.Sleep(time.Until(at(t, to)))
+		if err := clock.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return times
+}
+
+func at(t *testing.T, text string) time.Time {
+	t.Helper()
+	parsed, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+func TestScheduleTriggers(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		schedule Schedule
+		from, to string
+		want     []string
+	}{
+		{
+			"every, at the start too", Schedule{Every: 500 * time.Millisecond}, "2000-01-01T12:00:00Z", "2000-01-01T12:00:01.25Z",
+			[]string{"2000-01-01T12:00:00Z", "2000-01-01T12:00:00.5Z", "2000-01-01T12:00:01Z"},
+		},
+		{
+			"cron, not at the start", Schedule{Cron: "*/5 * * * *"}, "2000-01-01T12:03:00Z", "2000-01-01T12:12:00Z",
+			[]string{"2000-01-01T12:05:00Z", "2000-01-01T12:10:00Z"},
+		},
+		{
+			"cron without a time zone is UTC", Schedule{Cron: "0 3 * * 1-5"}, "2000-01-07T00:00:00Z", "2000-01-11T00:00:00Z",
+			[]string{"2000-01-07T03:00:00Z", "2000-01-10T03:00:00Z"}, // Friday and Monday
+		},
+		{
+			"cron in a time zone, into summer time", Schedule{Cron: "0 3 * * *", Timezone: "Europe/Berlin"},
+			"2000-03-25T00:00:00Z", "2000-03-28T00:00:00Z",
+			[]string{"2000-03-25T02:00:00Z", "2000-03-26T01:00:00Z", "2000-03-27T01:00:00Z"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if got := triggered(t, test.schedule, test.from, test.to); !slices.Equal(got, test.want) {
+				t.Errorf("triggered at %v, want %v", got, test.want)
+			}
+		})
+	}
+}
