@@ -97,6 +97,16 @@ func SameTexts(t testing.TB, got []Received, want []jobs.Message) {
 	}
 }
 
+// delivered closes the publisher and takes what is in the queue. Without the goodbye go-stomp's server, which sends its
+// receipts before it carries out what they are for, may still have something to do.
+func (target Target) delivered(t testing.TB, p jobs.Publisher, queue string) []Received {
+	t.Helper()
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	return target.Drain(t, queue)
+}
+
 func publish(t testing.TB, p jobs.Publisher, messages []jobs.Message) {
 	t.Helper()
 	if err := p.Publish(t.Context(), messages); err != nil {
@@ -107,8 +117,9 @@ func publish(t testing.TB, p jobs.Publisher, messages []jobs.Message) {
 func testOrder(t *testing.T, target Target) {
 	queue := Queue(t)
 	messages := Texts(queue, "row ", 3000)
-	publish(t, target.Connected(t, target.Addr), messages)
-	SameTexts(t, target.Drain(t, queue), messages)
+	p := target.Connected(t, target.Addr)
+	publish(t, p, messages)
+	SameTexts(t, target.delivered(t, p, queue), messages)
 }
 
 func testManyBatches(t *testing.T, target Target) {
@@ -120,15 +131,16 @@ func testManyBatches(t *testing.T, target Target) {
 		publish(t, p, rest[:n])
 		rest = rest[n:]
 	}
-	SameTexts(t, target.Drain(t, queue), messages)
+	SameTexts(t, target.delivered(t, p, queue), messages)
 }
 
 func testLargeBody(t *testing.T, target Target) {
 	queue := Queue(t)
 	messages := Texts(queue, "small ", 3)
 	messages[1].Body = bytes.Repeat([]byte("0123456789abcde\n"), 1<<16)
-	publish(t, target.Connected(t, target.Addr), messages)
-	SameTexts(t, target.Drain(t, queue), messages)
+	p := target.Connected(t, target.Addr)
+	publish(t, p, messages)
+	SameTexts(t, target.delivered(t, p, queue), messages)
 }
 
 func testTextAndBytes(t *testing.T, target Target) {
@@ -141,8 +153,9 @@ func testTextAndBytes(t *testing.T, target Target) {
 	messages[4].Body, messages[4].Binary = []byte{0}, true
 	messages[5].Body, messages[5].Binary = []byte("\x00SEND\ndestination:"+queue+"\n\nsecond frame\x00"), true
 	messages[6].Body = []byte("\n\nSEND\ndestination:" + queue + "\n\nno second frame")
-	publish(t, target.Connected(t, target.Addr), messages)
-	got := target.Drain(t, queue)
+	p := target.Connected(t, target.Addr)
+	publish(t, p, messages)
+	got := target.delivered(t, p, queue)
 	SameTexts(t, got, messages)
 	for i := range got {
 		if got[i].Binary != messages[i].Binary {
@@ -162,8 +175,9 @@ func testHeaderValues(t *testing.T, target Target) {
 		messages[i].Headers = append(messages[i].Headers, jobs.Header{Name: "value", Value: []byte(value)},
 			jobs.Header{Name: "behind", Value: []byte("still here")})
 	}
-	publish(t, target.Connected(t, target.Addr), messages)
-	got := target.Drain(t, queue)
+	p := target.Connected(t, target.Addr)
+	publish(t, p, messages)
+	got := target.delivered(t, p, queue)
 	SameTexts(t, got, messages)
 	for i, value := range values {
 		if got[i].Headers["value"] != value || got[i].Headers["behind"] != "still here" {
@@ -182,8 +196,9 @@ func testManyDestinations(t *testing.T, target Target) {
 	for i := range 10 {
 		mixed = append(mixed, messages[i], messages[10+i])
 	}
-	publish(t, target.Connected(t, target.Addr), mixed)
-	SameTexts(t, target.Drain(t, a), messages[:10])
+	p := target.Connected(t, target.Addr)
+	publish(t, p, mixed)
+	SameTexts(t, target.delivered(t, p, a), messages[:10])
 	SameTexts(t, target.Drain(t, b), messages[10:])
 }
 
@@ -197,6 +212,9 @@ func testParallelPublishers(t *testing.T, target Target) {
 				if err := p.Publish(t.Context(), Texts(queue, queue, 50)); err != nil {
 					t.Error(err)
 				}
+			}
+			if err := p.Close(); err != nil {
+				t.Error(err)
 			}
 		})
 	}
@@ -224,8 +242,7 @@ func testLostConnection(t *testing.T, target Target) {
 		}
 	}
 	publish(t, p, messages[10:])
-	got := distinct(target.Drain(t, queue))
-	SameTexts(t, got, messages)
+	SameTexts(t, distinct(target.delivered(t, p, queue)), messages)
 }
 
 // distinct leaves out repeats.
@@ -267,8 +284,11 @@ func testEndedContextEarly(t *testing.T, target Target) {
 	p := target.Connected(t, target.Addr)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	PublishFailed(t, p.Publish(ctx, Texts(queue, "row ", 10)))
-	if err := p.Connect(ctx); !errors.Is(err, context.Canceled) {
+	err := p.Publish(ctx, Texts(queue, "row ", 10))
+	if failed := PublishFailed(t, err); failed.Fault != jobs.FaultConnection || !errors.Is(err, context.Canceled) {
+		t.Errorf("publishing with an ended context: %v", err)
+	}
+	if err = p.Connect(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("connecting with an ended context: %v", err)
 	}
 	if err := p.Connect(t.Context()); err != nil {
@@ -323,5 +343,5 @@ func testUnsendableMessage(t *testing.T, target Target) {
 		t.Errorf("publishing a text with NUL: %+v", failed)
 	}
 	publish(t, p, messages)
-	SameTexts(t, target.Drain(t, queue), messages)
+	SameTexts(t, target.delivered(t, p, queue), messages)
 }

@@ -70,7 +70,11 @@ func (c *conn) secure(ctx context.Context, settings *tls.Config) error {
 	}
 	secured := tls.Client(c.tcp, settings)
 	c.net = secured
-	return secured.HandshakeContext(ctx)
+	err := secured.HandshakeContext(ctx)
+	if record := (tls.RecordHeaderError{}); errors.As(err, &record) {
+		return fmt.Errorf("the port speaks no TLS: %w", err)
+	}
+	return err
 }
 
 // login sends CONNECT and, once the broker agrees, starts the connection's goroutines.

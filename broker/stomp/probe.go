@@ -55,7 +55,7 @@ func (p *Publisher) probe(messages []jobs.Message) *jobs.PublishError {
 func (p *Publisher) largest(messages []jobs.Message) (index, size int) {
 	for i := range messages {
 		m := &messages[i]
-		if m.Size() < surelyFits/2 { // at most twice as much with escapes
+		if m.Size() < surelyFits/4 { // at most three times as much with escapes
 			continue
 		}
 		head := appendHead(p.buffer[:0], p.dialect, nil, p.receipt, m)

@@ -62,11 +62,11 @@ func TestBrokerThatDoesNotRead(t *testing.T) {
 		})
 		t.Cleanup(func() { close(stop) }) // before that of the fake broker, which waits for the script
 		p := target(addr, cfg).Connected(t, addr)
-		messages := brokertest.Texts("/queue/a", "row ", 1000)
+		messages := brokertest.Texts("/queue/a", "row ", 300)
 		for i := range messages {
 			messages[i].Body = []byte(strings.Repeat("x", 100_000))
 		}
-		failed := publishFails(t, 2*soon, p, messages)
+		failed := brokertest.PublishFailed(t, p.Publish(t.Context(), messages))
 		if failed.Fault != jobs.FaultConnection || !strings.Contains(failed.Error(), "takes no more bytes") {
 			t.Errorf("%+v", failed)
 		}
@@ -147,6 +147,7 @@ func TestPausedBroker(t *testing.T) {
 	for name, cfg := range strategies {
 		for _, patient := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s patient %v", name, patient), func(t *testing.T) {
+				cfg := cfg
 				cfg.Heartbeat = -1
 				if patient {
 					cfg.ReceiptTimeout = 0

@@ -12,7 +12,7 @@ import (
 // fault is a way to break something, and to mend it.
 type fault struct {
 	name    string
-	times   int
+	times   int           // per round
 	repeats int           // batches that may be sent again because of it
 	down    time.Duration // at most, from strike to mend
 	strike  func(context.Context, *rand.Rand) error
@@ -42,8 +42,8 @@ const (
 	lastShare = 0.9                   // of the rows by which the last fault strikes
 )
 
-// draw spreads the faults over the rows, in random order. Some strike while another one lasts.
-func draw(rng *rand.Rand, faults []*fault, rows int) []*moment {
+// draw spreads the faults over the next rows after so many are done, in random order. Some strike while another lasts.
+func draw(rng *rand.Rand, faults []*fault, done, rows int) []*moment {
 	var hits []*hit
 	for _, f := range faults {
 		for range f.times {
@@ -60,7 +60,7 @@ func draw(rng *rand.Rand, faults []*fault, rows int) []*moment {
 		moments = append(moments, &moment{later: upTo(rng, maxLater), faults: []*hit{h}})
 	}
 	for i, m := range moments {
-		m.done = int(lastShare * float64(rows) * (float64(i) + rng.Float64()) / float64(len(moments)))
+		m.done = done + int(lastShare*float64(rows)*(float64(i)+rng.Float64())/float64(len(moments)))
 	}
 	return moments
 }

@@ -167,5 +167,5 @@ func (j *journal) tail() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	lines := strings.Split(strings.TrimSpace(j.text.String()), "\n")
-	return strings.Join(lines[max(0, len(lines)-20):], "\n")
+	return strings.Join(lines[max(0, len(lines)-30):], "\n")
 }

@@ -19,22 +19,21 @@ func TestKills(t *testing.T) {
 	pg, database := ownDatabase(t)
 	mq := testservers.OwnBroker(t)
 	stage := newStage(t, database, mq)
-	s := scenario{rows: choose(20_000, 200_000), workers: 5, batch: 50, pace: saturating,
-		limit: choose(2*time.Minute, 20*time.Minute)}
+	s := scenario{rounds: choose(1, 10), rows: 20_000, workers: 5, batch: 50, pace: saturating, limit: 2 * time.Minute}
 	service := stage.start(t, s.args()...)
 	s.faults = []*fault{
 		{
-			name: "kill -9 of the service", times: choose(5, 50), repeats: 2 * s.workers, down: 200 * time.Millisecond,
+			name: "kill -9 of the service", times: 5, repeats: 2 * s.workers, down: 200 * time.Millisecond,
 			strike: func(context.Context, *rand.Rand) error { return service.kill() },
 			mend:   service.start,
 		},
 		{
-			name: "kill -9 of the broker", times: choose(2, 20), repeats: s.workers, down: 500 * time.Millisecond,
+			name: "kill -9 of the broker", times: 2, repeats: s.workers, down: 500 * time.Millisecond,
 			strike: func(context.Context, *rand.Rand) error { mq.Kill(); return nil },
 			mend:   mq.Start,
 		},
 		{ // no repeats: confirmed rows wait for their mark until it is back
-			name: "kill -9 of the database", times: choose(2, 20), down: 500 * time.Millisecond,
+			name: "kill -9 of the database", times: 2, down: 500 * time.Millisecond,
 			strike: func(context.Context, *rand.Rand) error { pg.Kill(); return nil },
 			mend:   pg.Start,
 		},
@@ -49,12 +48,11 @@ func TestCuts(t *testing.T) {
 		t.Run(to, func(t *testing.T) {
 			stage := sharedStage(t)
 			database, broker := stage.proxies(t)
-			s := scenario{rows: choose(5_000, 50_000), workers: 5, batch: 50, pace: saturating,
-				limit: choose(time.Minute, 10*time.Minute)}
+			s := scenario{rounds: choose(1, 10), rows: 5_000, workers: 5, batch: 50, pace: saturating, limit: time.Minute}
 			service := stage.start(t, s.args()...)
-			cut := &fault{name: "cut to the " + to, times: choose(8, 100), strike: cutting(database, 20_000), mend: healing(database)}
+			cut := &fault{name: "cut to the " + to, times: 8, strike: cutting(database, 20_000), mend: healing(database)}
 			if to == "broker" {
-				cut.strike, cut.mend, cut.repeats = cutting(broker, 200), healing(broker), 1
+				cut.strike, cut.mend, cut.repeats = cutting(broker, 200), healing(broker), s.workers
 			}
 			s.faults = []*fault{cut}
 			s.play(t, stage, service)

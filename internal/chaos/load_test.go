@@ -35,7 +35,7 @@ type load struct {
 const insertRows = `
 insert into modulo.outbox (destination, type, key, payload, headers)
 select '/queue/' || $1 || '.' || n % 3, 'Event' || n % 7, 'customer:' || n % 100,
-  json_build_object('number', n, 'text', E'a:b\\c "d"' || chr(10) || repeat('ä€😀', n % 50))::text,
+  n || E' a:b\\c "d"\n' || repeat('ä€😀', n % 50),
   case when n % 10 = 0 then '{"tenant": "north:east\\1"}'::jsonb end
 from generate_series($2::int, $3::int) as n`
 

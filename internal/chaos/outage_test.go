@@ -50,23 +50,21 @@ func plain(f func() error) func(context.Context) error {
 	return func(context.Context) error { return f() }
 }
 
-// impatient makes the program notice a silent server within an outage, also a short one.
-const impatient = `
-broker: {receipt_timeout: 2s}
-database: {statement_timeout: 2s}
-`
+// patience is how soon the program notices that a server is silent: within an outage, also a short one.
+var patience = choose(2*time.Second, 10*time.Second)
 
 // playOutages takes a server away under load, again and again. The service stays up through all of it, and each outage
 // may repeat so many batches per worker.
 func playOutages(t *testing.T, stage *stage, repeats int, watch func(*testing.T, time.Duration), outages ...outage) {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "modulo.yaml")
-	if err := os.WriteFile(config, []byte(impatient), 0o600); err != nil {
+	settings := fmt.Sprintf("broker: {receipt_timeout: %s}\ndatabase: {statement_timeout: %s}\n", patience, patience)
+	if err := os.WriteFile(config, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s := scenario{workers: 5, batch: 50}
-	service := stage.start(t, append(s.args(), "--config", config, "--every", "50ms")...)
-	l := &load{stage: stage, total: 1_000_000, pace: pace{every: 50 * time.Millisecond, rows: 25}}
+	service := stage.start(t, append(s.args(), "--config", config, "--every", "50ms", "--log-level", "debug")...)
+	l := &load{stage: stage, total: 1_000_000, pace: pace{every: 50 * time.Millisecond, rows: choose(25, 10)}}
 	finish := l.begin(t)
 	for _, o := range outages {
 		before := l.done()

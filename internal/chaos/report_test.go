@@ -11,7 +11,7 @@ import (
 func report(t testing.TB, s scenario, moments []*moment, v *verdict, took time.Duration) {
 	t.Helper()
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s: K = %d, batch %d, %s\n", t.Name(), s.workers, s.batch, took.Round(100*time.Millisecond))
+	fmt.Fprintf(&text, "%s: %d x %d rows, K = %d, batch %d, %s\n", t.Name(), s.rounds, s.rows, s.workers, s.batch, took.Round(100*time.Millisecond))
 	fmt.Fprintf(&text, "%-26s%8s%22s%18s\n", "fault", "times", "with rows in flight", "slowest return")
 	for _, f := range s.faults {
 		times, inFlight, back := tally(f, moments)

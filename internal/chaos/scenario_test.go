@@ -8,12 +8,15 @@ import (
 	"time"
 )
 
-// scenario is a load and what goes wrong meanwhile.
+// scenario is a load and what goes wrong meanwhile, in rounds. Between rounds the queues are emptied: a broker that
+// nobody consumes from is full one day.
 type scenario struct {
-	rows, workers, batch int
-	pace                 pace
-	faults               []*fault
-	limit                time.Duration // of the whole
+	rounds         int
+	rows           int // per round
+	workers, batch int
+	pace           pace
+	faults         []*fault      // in every round
+	limit          time.Duration // of a round
 }
 
 // args are the flags of the program.
@@ -27,18 +30,26 @@ func (s scenario) bound() int {
 	for _, f := range s.faults {
 		batches += f.times * f.repeats
 	}
-	return batches * s.batch
+	return s.rounds * batches * s.batch
 }
 
-// play runs the scenario until every row is done and every fault has struck, stops the service and judges.
+// play runs each round until every row is done and every fault has struck, stops the service and judges.
 func (s scenario) play(t *testing.T, on *stage, service *service) {
 	t.Helper()
-	began := time.Now()
-	moments := draw(newRand(t), s.faults, s.rows)
-	l := &load{stage: on, total: s.rows, pace: s.pace}
-	if err := s.run(t.Context(), l, moments); err != nil {
-		inserted, pending := l.progress()
-		t.Fatalf("after %d rows, of which %d are pending: %v", inserted, pending, err)
+	began, rng := time.Now(), newRand(t)
+	l := &load{stage: on, pace: s.pace}
+	var moments []*moment
+	for round := range s.rounds {
+		if round > 0 {
+			on.collect(t, s.rows)
+		}
+		l.total += s.rows
+		drawn := draw(rng, s.faults, round*s.rows, s.rows)
+		moments = append(moments, drawn...)
+		if err := s.run(t.Context(), l, drawn); err != nil {
+			inserted, pending := l.progress()
+			t.Fatalf("round %d, after %d rows, of which %d are pending: %v", round+1, inserted, pending, err)
+		}
 	}
 	if err := service.stop(); err != nil {
 		t.Error(err)
@@ -46,8 +57,8 @@ func (s scenario) play(t *testing.T, on *stage, service *service) {
 	v := on.judge(t, s.workers, s.bound())
 	report(t, s, moments, v, time.Since(began))
 	v.check(t)
-	if v.rows != s.rows {
-		t.Errorf("the table has %d rows, not %d", v.rows, s.rows)
+	if v.rows != l.total {
+		t.Errorf("the table has %d rows, not %d", v.rows, l.total)
 	}
 }
 

@@ -24,6 +24,7 @@ type stage struct {
 	database string // URL for load and oracle; never goes through a proxy
 	broker   *local.ActiveMQ
 	prefix   string // of the queues
+	received []testservers.Delivered
 
 	seenDatabase, seenBroker string // URLs the program is given
 }

@@ -17,11 +17,10 @@ func TestCleanStops(t *testing.T) {
 	t.Parallel()
 	stage := sharedStage(t)
 	database, broker := stage.proxies(t)
-	s := scenario{rows: choose(5_000, 100_000), workers: 5, batch: 50, pace: saturating,
-		limit: choose(time.Minute, 10*time.Minute)}
+	s := scenario{rounds: choose(1, 10), rows: 5_000, workers: 5, batch: 50, pace: saturating, limit: time.Minute}
 	service := stage.start(t, s.args()...)
 	s.faults = []*fault{{
-		name: "SIGTERM", times: choose(5, 50), down: 100 * time.Millisecond,
+		name: "SIGTERM", times: 5, down: 100 * time.Millisecond,
 		strike: func(ctx context.Context, _ *rand.Rand) error {
 			return errors.Join(service.stop(), stage.checkNothingLeft(ctx, database, broker))
 		},
