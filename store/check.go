@@ -230,7 +230,7 @@ func (c *sourceCheck) statements(ctx context.Context, s *Source) error {
 		args       []any
 	}{
 		{"modulo.failures", s.clear, []any{ids}},
-		{"modulo.failures", s.park, parkColumns([]jobs.Failure{{}})},
+		{"modulo.failures", s.park, parkArguments(jobs.Shard{}, []jobs.Failure{{}})},
 		{"modulo.failures", s.due, []any{none + 2, none + 1, none}},
 		{"modulo.failures", s.settle, []any{ids, none, none}},
 		{"source", s.sql.fetch(jobs.Shard{Number: 1, Of: 2}), []any{none, none}},

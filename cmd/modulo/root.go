@@ -75,12 +75,14 @@ func codeOf(err error) int {
 	var ended signalled
 	var published *jobs.PublishError
 	var connect *jobs.ConnectError
+	var owned *jobs.OwnedError
+	var paused *jobs.PausedError
 	switch {
 	case errors.As(err, &withCode):
 		return withCode.code
 	case errors.As(err, &ended):
 		return ended.exitCode()
-	case errors.As(err, &schema):
+	case errors.As(err, &schema), errors.As(err, &owned), errors.As(err, &paused):
 		return exitRefused
 	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration:
 		return exitUsage
