@@ -20,7 +20,7 @@ type member struct {
 // difference, so that everybody who looks at the same state comes to the same result and nothing moves needlessly.
 func share(workers map[string]int, members []member) map[string]map[string]int {
 	shares := make(map[string]map[string]int, len(members))
-	total := make(map[string]int, len(members))
+	busy := make(map[string]int, len(members)) // workers of all jobs
 	for _, m := range members {
 		shares[m.id] = map[string]int{}
 	}
@@ -38,7 +38,7 @@ func share(workers map[string]int, members []member) map[string]map[string]int {
 				continue
 			}
 			candidates := slices.DeleteFunc(slices.Clone(members), func(m member) bool {
-				return total[m.id] >= m.max || !slices.Contains(m.jobs, job)
+				return busy[m.id] >= m.max || !slices.Contains(m.jobs, job)
 			})
 			if len(candidates) == 0 {
 				continue
@@ -46,14 +46,23 @@ func share(workers map[string]int, members []member) map[string]map[string]int {
 			next := slices.MinFunc(candidates, func(a, b member) int {
 				return cmp.Or(
 					cmp.Compare(shares[a.id][job], shares[b.id][job]),
-					cmp.Compare(total[a.id], total[b.id]),
+					cmp.Compare(busy[a.id], busy[b.id]),
 					cmp.Compare(b.owned[job], a.owned[job]),
 					cmp.Compare(a.id, b.id),
 				)
 			})
 			shares[next.id][job]++
-			total[next.id]++
+			busy[next.id]++
 		}
 	}
 	return shares
+}
+
+// total is how many workers of a job find a member.
+func total(shares map[string]map[string]int, job string) int {
+	n := 0
+	for _, s := range shares {
+		n += s[job]
+	}
+	return n
 }

@@ -86,7 +86,8 @@ func reap(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 // takeShare takes free workers up to the share that the instance has among all, and gives back what is more than its
 // share among those that have been there for a while: an instance that only just joined may be gone as soon.
 func (i *instance) takeShare(ctx context.Context, conn *pgx.Conn, v *view, stopping bool, tick *jobs.Tick) error {
-	wanted := share(v.counts(), v.members)[i.id]
+	shares := share(v.counts(), v.members)
+	wanted := shares[i.id]
 	settled := slices.DeleteFunc(slices.Clone(v.members), func(m member) bool { return m.young && m.id != i.id })
 	kept := share(v.counts(), settled)[i.id]
 	for _, j := range v.jobs {
@@ -96,7 +97,7 @@ func (i *instance) takeShare(ctx context.Context, conn *pgx.Conn, v *view, stopp
 			if err := i.acquire(ctx, conn, min(missing, state.Unowned), &state); err != nil {
 				return err
 			}
-			tick.Soon = tick.Soon || len(state.Owned) < wanted[j.name]
+			tick.Soon = tick.Soon || j.workers-state.Unowned < total(shares, j.name)
 		}
 		keep := max(wanted[j.name], kept[j.name])
 		if stopping || j.next != 0 {
