@@ -479,3 +479,28 @@ func TestHeartbeatsAreHOT(t *testing.T) {
 		t.Errorf("the table has %s", fmt.Sprint(size))
 	}
 }
+
+// Behind a pooler there are no prepared statements: everything works without them.
+func TestOwnershipWithoutPreparedStatements(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"exec", "simple_protocol"} {
+		f := newFleet(t, 4)
+		f.DB = open(t, store.Config{URL: f.url + "&default_query_exec_mode=" + mode})
+		f.exec("insert into modulo.outbox (payload) values ('a')")
+		a, b := f.start(stating(4)), f.start()
+		f.settle(a, b)
+		if err := a.Beat(t.Context()); err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
+		worker := f.source(f.job).Worker(a.last.Owned[0].Shard)
+		if err := worker.Park(t.Context(), []jobs.Failure{{RowID: 1, EventID: "e", Class: jobs.ClassRefused}}); err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
+		if _, err := f.ChangeWorkers(t.Context(), "outbox", 7); err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
+		if f.settle(a, b); f.control().Owned() != 7 {
+			t.Errorf("%s: %+v", mode, f.control())
+		}
+	}
+}
