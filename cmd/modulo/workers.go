@@ -51,7 +51,7 @@ func (a *app) workersListCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) printWorkers(output string, c store.Control) error {
+func (a *app) printWorkers(output outputFormat, c store.Control) error {
 	p := printed{head: []string{"WORKER", "OWNER", "INSTANCE", "EPOCH", "SINCE", "LEASE"}}
 	lines := make([]workerLine, len(c.Owners))
 	for i, o := range c.Owners {
