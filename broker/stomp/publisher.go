@@ -89,13 +89,13 @@ func (p *Publisher) Publish(ctx context.Context, messages []jobs.Message) error 
 	}
 	c := p.conn
 	unbind := context.AfterFunc(ctx, func() { c.cut(context.Cause(ctx)) })
-	err := p.probe(ctx, messages)
+	err := p.probe(messages)
 	switch {
 	case err != nil:
 	case p.confirm == Transaction:
-		err = p.publishTransaction(ctx, messages)
+		err = p.publishTransaction(messages)
 	default:
-		err = p.publishWindow(ctx, messages)
+		err = p.publishWindow(messages)
 	}
 	c.batch.settle()
 	if ended := !unbind(); ended || err != nil {
@@ -161,17 +161,17 @@ const (
 )
 
 // sendMessage adds a SEND frame to the buffer and writes the buffer when it is full. conn.writing is held.
-func (p *Publisher) sendMessage(ctx context.Context, common []byte, receipt uint64, m *jobs.Message) error {
+func (p *Publisher) sendMessage(common []byte, receipt uint64, m *jobs.Message) error {
 	p.buffer = appendHead(p.buffer, p.dialect, common, receipt, m)
 	body := p.dialect.body(m)
 	if len(body) < largeBody {
 		p.buffer = append(p.buffer, body...)
 		p.buffer = append(p.buffer, 0)
 	} else {
-		if err := p.flush(ctx); err != nil {
+		if err := p.flush(); err != nil {
 			return err
 		}
-		if err := p.conn.send(ctx, body); err != nil {
+		if err := p.conn.send(body); err != nil {
 			return err
 		}
 		p.buffer = append(p.buffer, 0)
@@ -179,12 +179,12 @@ func (p *Publisher) sendMessage(ctx context.Context, common []byte, receipt uint
 	if len(p.buffer) < bufferStep {
 		return nil
 	}
-	return p.flush(ctx)
+	return p.flush()
 }
 
 // flush writes the buffer. conn.writing is held.
-func (p *Publisher) flush(ctx context.Context) error {
-	err := p.conn.send(ctx, p.buffer)
+func (p *Publisher) flush() error {
+	err := p.conn.send(p.buffer)
 	p.buffer = p.buffer[:0]
 	return err
 }
