@@ -70,8 +70,8 @@ func TestDestinationPatternErrors(t *testing.T) {
 func TestDestinationPatternIsFast(t *testing.T) {
 	t.Parallel()
 	pattern := mustPattern(t, "/queue/"+strings.Repeat("*.", 12)+"x")
-	if pattern.matches("/queue/" + strings.Repeat("a.", 4000) + "y") {
-		t.Error("matches without its end")
+	if pattern.matches("/queue/" + strings.Repeat("a.", 100) + "/.x") {
+		t.Error("a star stands for more than a name")
 	}
 }
 

@@ -41,6 +41,7 @@ func (w *Worker) retryDue(ctx, finish context.Context, outcome *Outcome) error {
 		due := w.due
 		w.due = Batch{}
 		outcome.Fetched += len(due.Rows)
+		clear(w.held) // what has failed has its record by now
 		w.sweep()
 		w.leaveAside(&due)
 		if err := w.retry(finish, due, &w.retried, outcome); err != nil {

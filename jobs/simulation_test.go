@@ -29,7 +29,11 @@ func drawWorld(t *rapid.T) *world {
 	w := newEmptyWorld(rapid.IntRange(1, 7).Draw(t, "batch"))
 	w.ordered, w.atomic = rapid.Bool().Draw(t, "ordered"), rapid.Bool().Draw(t, "atomic")
 	kinds := []fault{none, none, none, none, fails, fails, fails, panics}
-	w.faults = rapid.SliceOfN(rapid.SampledFrom(kinds), 0, 80).Draw(t, "faults")
+	w.faults = map[stage][]fault{}
+	for _, where := range []stage{fetching, publishing, marking} {
+		n := rapid.SampledFrom([]int{0, 1, 5, 30}).Draw(t, "number of faults")
+		w.faults[where] = rapid.SliceOfN(rapid.SampledFrom(kinds), n, n).Draw(t, "faults")
+	}
 	natures := []nature{good, good, good, good, good, invalid_, refused, healing, deadly, unmarkable}
 	rows := int64(rapid.IntRange(0, 30).Draw(t, "rows"))
 	for i := range rows {
@@ -54,38 +58,59 @@ func drawWorld(t *rapid.T) *world {
 	return w
 }
 
-// live passes until nothing changes any more, for a simulated day or so.
+// live passes until nothing changes any more, for a simulated day or so: first with the rows there are, then with new
+// ones that come in, which show that the broker is alive and tell what it does not survive from an outage.
 func (w *world) live(t *testing.T) {
-	const enough = 12 // passes: what a connection did not survive is found in halves
 	worker := w.worker(t, zerolog.Nop())
-	for quiet := 0; quiet < enough && w.wrong == nil; {
+	w.settle(worker)
+	for next := int64(1000); w.wrong == nil && len(w.suspects()) > 0 && next < 1100; next++ {
+		w.insert(&simRow{id: next, pending: true})
+		w.settle(worker)
+	}
+	if w.wrong == nil {
+		w.check()
+	}
+}
+
+// settle passes until faults and events are over and nothing more changes.
+func (w *world) settle(worker *Worker) {
+	const enough = 8 // passes: what a connection did not survive is found in halves
+	for quiet := 0; quiet < enough && w.wrong == nil; quiet++ {
 		before := w.state()
 		outcome, err := worker.Pass(context.Background())
 		for id := range worker.aside {
 			w.wasAside[id] = true
 		}
-		over := len(w.faults) == 0 && len(w.events) == 0
-		quiet++
+		over := len(w.faults[fetching])+len(w.faults[publishing])+len(w.faults[marking])+len(w.events) == 0
+		due := w.nextDue()
+		if !over || w.state() != before || due.After(time.Now()) {
+			quiet = 0
+		}
 		switch {
+		case outcome.again:
 		case err != nil:
 			time.Sleep(maxPause)
-		case outcome.again:
-			quiet = 0
-		case over && w.nextDue().IsZero():
-			quiet += enough / 3 // three sweeps without a row are enough
+		case over && due.IsZero():
+			quiet += enough / 2 // two sweeps that find nothing are enough
 			time.Sleep(sweepMaxRest)
 		default:
-			time.Sleep(max(time.Second, time.Until(w.nextDue())))
+			time.Sleep(max(time.Second, time.Until(due)))
 		}
-		if w.state() != before || !over || !w.nextDue().IsZero() {
-			quiet = 0
+		for where, left := range w.faults { // they end, even if the worker does nothing
+			w.faults[where] = left[min(1, len(left)):]
 		}
-		w.faults = w.faults[min(1, len(w.faults)):]
-		w.calls++ // events happen, even if the worker does nothing
+		w.calls++
 	}
-	if w.wrong == nil {
-		w.check()
+}
+
+// suspects are the rows that an outage may be to blame for as far as the worker knows.
+func (w *world) suspects() (ids []int64) {
+	for _, id := range w.pendingIDs() {
+		if f := w.ledger[id]; w.table[id].nature == deadly && (f == nil || !f.dueAt.IsZero()) && !w.held(id) {
+			ids = append(ids, id)
+		}
 	}
+	return ids
 }
 
 // state changes with all that a pass can achieve.
@@ -100,7 +125,7 @@ func (w *world) state() [4]int {
 // nextDue is when the next failed row is tried again; zero if there is none.
 func (w *world) nextDue() (next time.Time) {
 	for id, f := range w.ledger {
-		if !f.dueAt.IsZero() && w.table[id].nature != deadly && !w.held(id) && (next.IsZero() || f.dueAt.Before(next)) {
+		if !f.dueAt.IsZero() && !w.held(id) && (next.IsZero() || f.dueAt.Before(next)) {
 			next = f.dueAt
 		}
 	}
@@ -124,23 +149,11 @@ func (w *world) check() {
 	if repeats > w.total.Repeated {
 		w.broken("%d repeats, but only %d were counted", repeats, w.total.Repeated)
 	}
-	heldKeys := map[string]int64{} // the first row of each key that is parked, or suspect with nothing left to prove it
-	for _, id := range w.pendingIDs() {
-		stuck := w.table[id].nature == deadly
-		if f := w.ledger[id]; f != nil {
-			stuck = !f.Delivered
-		}
-		if _, ok := heldKeys[w.table[id].key]; !ok && stuck {
-			heldKeys[w.table[id].key] = id
-		}
-	}
 	for id, r := range w.table {
-		at, heldBack := heldKeys[r.key]
-		heldBack = heldBack && w.ordered && r.key != "" && id > at
 		failed := w.ledger[id]
 		switch {
-		case heldBack || r.withdrawn:
-		case r.pending && failed == nil && r.nature != deadly:
+		case w.held(id) || r.withdrawn:
+		case r.pending && failed == nil:
 			w.broken("row %d is left over", id)
 		case r.pending && failed != nil && failed.discarded && r.nature != unmarkable:
 			w.broken("row %d was discarded, but is still there", id)

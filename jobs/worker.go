@@ -160,10 +160,10 @@ func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
 	if err := w.Publisher.Connect(ctx); err != nil {
 		return fmt.Errorf("connect to the broker: %w", err)
 	}
-	clear(w.held)
 	if err := w.retryDue(ctx, finish, outcome); err != nil {
 		return err
 	}
+	clear(w.held)
 	drained, err := w.drain(ctx, finish)
 	outcome.Add(drained)
 	if err != nil {

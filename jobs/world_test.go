@@ -35,15 +35,24 @@ const (
 	panics
 )
 
+// stage is one of a pass: they run beside each other, so that each has faults of its own.
+type stage int
+
+const (
+	fetching stage = iota
+	publishing
+	marking
+)
+
 // world is one worker's table, ledger and broker in memory, with faults and events where a test wants them. It behaves
 // as the real parts do, and notes at once when the worker breaks a promise; check has those that show at the end only.
 type world struct {
 	ordered bool
 	atomic  bool
 	limit   int
-	faults  []fault // of the next places where one can strike
-	events  []event // in order
-	calls   int     // places passed so far
+	faults  map[stage][]fault // of the next places where one can strike
+	events  []event           // in order
+	calls   int               // places passed so far
 	// hook sees each call before it takes effect, and may block it or answer in its place. Nil: none.
 	hook func(ctx context.Context, stage string, ids []int64) error
 
@@ -135,17 +144,20 @@ func (w *world) meet(ctx context.Context, stage string, ids []int64) error {
 }
 
 // strike lets happen what others do, and says whether a fault strikes here; which one is only for the reader.
-func (w *world) strike(string) bool {
+func (w *world) strike(where stage, _ string) bool {
 	w.calls++
 	for len(w.events) > 0 && w.events[0].at <= w.calls {
 		w.happen(w.events[0])
 		w.events = w.events[1:]
 	}
-	if len(w.faults) == 0 {
-		return false
+	if w.calls > 50_000 {
+		w.broken("the worker spins")
+		return true
 	}
-	struck := w.faults[0]
-	w.faults = w.faults[1:]
+	struck := none
+	if left := w.faults[where]; len(left) > 0 {
+		struck, w.faults[where] = left[0], left[1:]
+	}
 	if struck == panics {
 		panic(errSim)
 	}
@@ -181,6 +193,9 @@ func (w *world) String() string {
 	var b strings.Builder
 	for _, id := range slices.Sorted(maps.Keys(w.table)) {
 		fmt.Fprintf(&b, "%d:%s:%d ", id, w.table[id].key, w.table[id].nature)
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.ledger)) {
+		fmt.Fprintf(&b, "failed %+v ", *w.ledger[id])
 	}
 	fmt.Fprintf(&b, "delivered %v", w.delivered)
 	return b.String()
@@ -224,7 +239,7 @@ func (w *world) Fetch(ctx context.Context, from int64) (Batch, error) {
 	}
 	w.lock.Lock()
 	defer w.lock.Unlock()
-	if ctx.Err() != nil || w.strike("fetch fails") {
+	if ctx.Err() != nil || w.strike(fetching, "fetch fails") {
 		return Batch{}, errSim
 	}
 	var batch Batch
@@ -253,7 +268,7 @@ func (w *world) markDone(ctx context.Context, ids []int64) error {
 	if !slices.IsSorted(ids) || len(slices.Compact(slices.Clone(ids))) != len(ids) {
 		w.broken("mark done: ids are not sorted and distinct: %v", ids)
 	}
-	if ctx.Err() != nil || w.strike("mark fails") {
+	if ctx.Err() != nil || w.strike(marking, "mark fails") {
 		return errSim
 	}
 	for _, id := range ids {
@@ -268,7 +283,7 @@ func (w *world) markDone(ctx context.Context, ids []int64) error {
 		w.table[id].pending = false
 		delete(w.confirmed, id)
 	}
-	if w.strike("mark worked, its answer got lost") {
+	if w.strike(marking, "mark worked, its answer got lost") {
 		return errSim
 	}
 	return nil
@@ -280,7 +295,7 @@ func (w *world) Due(ctx context.Context) (due Batch, cleared int, err error) {
 	}
 	w.lock.Lock()
 	defer w.lock.Unlock()
-	if ctx.Err() != nil || w.strike("due fails") {
+	if ctx.Err() != nil || w.strike(fetching, "due fails") {
 		return Batch{}, 0, errSim
 	}
 	read := 0
@@ -312,12 +327,12 @@ func (w *world) Park(ctx context.Context, failures []Failure) error {
 	}
 	w.lock.Lock()
 	defer w.lock.Unlock()
-	if ctx.Err() != nil || w.strike("park fails") {
+	if ctx.Err() != nil || w.strike(publishing, "park fails") {
 		return errSim
 	}
 	for _, f := range failures {
 		row, before := w.table[f.RowID], w.ledger[f.RowID]
-		if row.nature == good && w.lostAlone[f.RowID] < 3 {
+		if row.nature == good && w.lostAlone[f.RowID] < 2 {
 			w.broken("good row %d is parked: %s", f.RowID, f.Reason)
 		}
 		after := &record{Failure: f}
@@ -363,7 +378,7 @@ func (w *world) Connect(ctx context.Context) error {
 	if w.connected {
 		return nil
 	}
-	if ctx.Err() != nil || w.strike("connect fails") {
+	if ctx.Err() != nil || w.strike(publishing, "connect fails") {
 		return &ConnectError{Fault: FaultConnection, Err: errSim}
 	}
 	w.connected = true
@@ -409,6 +424,12 @@ func (w *world) Publish(ctx context.Context, messages []Message) error {
 	if ctx.Err() != nil {
 		return w.lose(ids)
 	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			w.lose(ids)
+			panic(cause)
+		}
+	}()
 	if w.atomic {
 		return w.publishAtomic(ids)
 	}
@@ -431,21 +452,21 @@ func (w *world) take(id int64) {
 
 func (w *world) publishAtomic(ids []int64) error {
 	isDeadly := func(id int64) bool { return w.table[id].nature == deadly }
-	if slices.ContainsFunc(ids, isDeadly) || w.strike("connection lost before the commit") {
+	if slices.ContainsFunc(ids, isDeadly) || w.strike(publishing, "connection lost before the commit") {
 		return w.lose(ids)
 	}
 	if slices.ContainsFunc(ids, func(id int64) bool { return !w.takes(id) }) {
 		w.connected = false
 		return &PublishError{Fault: FaultMessage, Err: errSim}
 	}
-	if w.strike("no room") {
+	if w.strike(publishing, "no room") {
 		return &PublishError{Fault: FaultBroker, Err: errSim}
 	}
 	for _, id := range ids {
 		w.take(id)
 	}
 	w.doubts += len(ids) // until the answer is there
-	if w.strike("connection lost after the commit") {
+	if w.strike(publishing, "connection lost after the commit") {
 		return w.lose(ids)
 	}
 	w.doubts -= len(ids)
@@ -459,19 +480,19 @@ func (w *world) publishEach(ids []int64) error {
 	result := &PublishError{Fault: FaultMessage, Err: errSim}
 	w.doubts += len(ids) // until the answers are there
 	for i, id := range ids {
-		if w.table[id].nature == deadly || w.strike("connection lost") {
+		if w.table[id].nature == deadly || w.strike(publishing, "connection lost") {
 			return w.answer(ids, result, w.lose(ids))
 		}
 		if !w.takes(id) {
 			result.Refused = append(result.Refused, Refusal{Index: i, Reason: "refused"})
-			if w.strike("connection closed after the refusal") {
+			if w.strike(publishing, "connection closed after the refusal") {
 				w.connected = false
 				return w.answer(ids, result, result)
 			}
 			continue
 		}
 		w.take(id)
-		if w.strike("receipt lost") {
+		if w.strike(publishing, "receipt lost") {
 			return w.answer(ids, result, w.lose(ids))
 		}
 		result.Confirmed = append(result.Confirmed, i)

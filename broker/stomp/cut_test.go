@@ -73,7 +73,7 @@ func TestCutAtEveryByte(t *testing.T) {
 	t.Parallel()
 	const n = 3
 	forStrategies(t, func(t *testing.T, cfg stomp.Config) {
-		cfg.ReceiptTimeout = 0 // nothing may wait for it
+		cfg.ReceiptTimeout, cfg.WriteTimeout = 0, 0 // nothing may wait for them
 		s := &store{}
 		addr, _ := fakeBroker(t, s.serve)
 		proxy := brokertest.Proxy(t, addr)
@@ -244,7 +244,7 @@ func checkSurvivors(t *testing.T, got []brokertest.Received, confirmed, size int
 func forStrategiesInTurn(t *testing.T, test func(t *testing.T, cfg stomp.Config)) {
 	t.Helper()
 	for name, cfg := range strategies {
-		cfg.ReceiptTimeout = 0
+		cfg.ReceiptTimeout, cfg.WriteTimeout = 0, 0
 		t.Run(name, func(t *testing.T) { test(t, cfg) })
 	}
 }

@@ -114,9 +114,7 @@ const (
 )
 
 // quick are deadlines for tests that wait for them to pass.
-var quick = stomp.Config{
-	DialTimeout: deadline, ConnectTimeout: deadline, WriteTimeout: deadline, ReceiptTimeout: deadline,
-}
+var quick = stomp.Config{WriteTimeout: deadline, ReceiptTimeout: deadline}
 
 const (
 	deadline = 2 * time.Second

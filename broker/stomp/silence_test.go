@@ -163,6 +163,7 @@ func TestPausedBroker(t *testing.T) {
 				result := make(chan error, 1)
 				go func() { result <- p.Publish(t.Context(), messages) }()
 				brokertest.Await(t, "frames at the broker", func() bool { up, _ := proxy.Carried(); return up > 50 })
+				attempts := 1
 				if !patient {
 					failed := brokertest.PublishFailed(t, within(t, soon, func() error { return <-result }))
 					if failed.Fault != jobs.FaultConnection || !strings.Contains(failed.Error(), "no receipt") {
@@ -172,16 +173,19 @@ func TestPausedBroker(t *testing.T) {
 				if err := mq.Resume(); err != nil {
 					t.Fatal(err)
 				}
-				if !patient {
-					brokertest.Await(t, "a connection", func() bool { return p.Connect(t.Context()) == nil })
-					result <- p.Publish(t.Context(), messages)
+				if patient {
+					if err := <-result; err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					brokertest.Await(t, "a batch to go through", func() bool {
+						attempts++
+						return p.Connect(t.Context()) == nil && p.Publish(t.Context(), messages) == nil
+					})
 				}
-				if err := <-result; err != nil {
-					t.Fatal(err)
-				}
-				repeats := len(broker.Drain(t, queue)) - len(messages)
-				if repeats < 0 || repeats > len(messages) || patient && repeats > 0 {
-					t.Errorf("%d repeats of %d messages", repeats, len(messages))
+				copies := len(broker.Drain(t, queue)) - len(messages)
+				if copies < 0 || copies > (attempts-1)*len(messages) {
+					t.Errorf("%d copies of %d messages after %d attempts", copies, len(messages), attempts)
 				}
 			})
 		}

@@ -1,0 +1,232 @@
+package jobs
+
+import (
+	"context"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// park puts a failure into the world's ledger that is due after the delay.
+func (w *world) park(id int64, delay time.Duration) *record {
+	f := &record{Failure: Failure{RowID: id, Key: w.table[id].key, Class: ClassRefused, Attempts: 1}, dueAt: time.Now().Add(delay)}
+	w.ledger[id] = f
+	return f
+}
+
+// setAside makes rows single suspects.
+func (w *world) setAside(worker *Worker, ids ...int64) {
+	for _, id := range ids {
+		worker.aside[id], w.wasAside[id] = time.Now(), true
+	}
+}
+
+func TestRefusedRowIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := worldOf(3, good, healing, refused, good, good)
+		w.atomic = false
+		worker := w.worker(t, zerolog.Nop())
+		want(t, "failed", mustPass(t, worker).Failed, 2)
+		want(t, "delivered", w.delivered, "[1 4 5]")
+		want(t, "attempts", w.ledger[3].Attempts, 1)
+		for range 100 {
+			time.Sleep(2 * time.Second)
+			mustPass(t, worker)
+		}
+		want(t, "delivered", w.delivered, "[1 4 5 2]")
+		want(t, "attempts", w.ledger[3].Attempts, 4)
+		want(t, "due", w.ledger[3].dueAt.IsZero(), true)
+		w.kept(t)
+	})
+}
+
+// TestDiscardedRowIsNotSent, not even if it was set aside, or read as due before the broker went away.
+func TestDiscardedRowIsNotSent(t *testing.T) {
+	t.Parallel()
+	t.Run("due", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			w := worldOf(3, goods(2)...)
+			w.park(1, 0).discarded = true
+			worker := w.worker(t, zerolog.Nop())
+			want(t, "done", mustPass(t, worker).Done, 2)
+			want(t, "delivered", w.delivered, "[2]")
+			want(t, "records", len(w.ledger), 0)
+			w.kept(t)
+		})
+	})
+	t.Run("during an outage", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			w := worldOf(1, goods(3)...)
+			f := w.park(1, 500*time.Millisecond)
+			worker := w.worker(t, zerolog.Nop())
+			w.hook = func(_ context.Context, stage string, ids []int64) error {
+				switch {
+				case stage == "publish" && ids[0] == 2:
+					time.Sleep(2 * time.Second) // row 1 has become due when the fetch stage looks again
+				case stage == "publish" && ids[0] == 3:
+					w.connected = false
+					return &PublishError{Fault: FaultConnection, Err: errSim}
+				}
+				return nil
+			}
+			if _, err := worker.Pass(context.Background()); err == nil {
+				t.Error("no error")
+			}
+			f.discarded = true // while the broker is away
+			w.hook = nil
+			for range 3 {
+				mustPass(t, worker)
+			}
+			want(t, "delivered", w.delivered, "[2 3]")
+			w.kept(t)
+		})
+	})
+	t.Run("set aside", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			w := worldOf(3, goods(2)...)
+			f := w.park(1, 0)
+			worker := w.worker(t, zerolog.Nop())
+			w.setAside(worker, 1)
+			w.hook = func(_ context.Context, stage string, _ []int64) error {
+				f.discarded = f.discarded || stage == "mark" // between the look for due rows and the try of those set aside
+				return nil
+			}
+			mustPass(t, worker)
+			want(t, "delivered", w.delivered, "[2]")
+			want(t, "records", len(w.ledger), 0)
+			w.kept(t)
+		})
+	})
+}
+
+// TestRowSetAsideIsSentOnce: the fetch stage has read a row as due that the end of the pass delivers.
+func TestRowSetAsideIsSentOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := worldOf(1, goods(3)...)
+		w.park(1, 0)
+		worker := w.worker(t, zerolog.Nop())
+		w.setAside(worker, 1)
+		w.hook = func(_ context.Context, stage string, ids []int64) error {
+			if stage == "publish" && ids[0] == 2 {
+				time.Sleep(2 * dueInterval)
+			}
+			return nil
+		}
+		for range 4 {
+			mustPass(t, worker)
+		}
+		want(t, "deliveries of row 1", w.sendings[1], 1)
+		w.kept(t)
+	})
+}
+
+// TestRowsSetAsideDoNotSpin: due rows that are set aside fill a batch, which then says that there are more.
+func TestRowsSetAsideDoNotSpin(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := worldOf(1, deadly, good)
+		w.park(1, 0)
+		worker := w.worker(t, zerolog.Nop())
+		w.setAside(worker, 1)
+		if _, err := worker.Pass(context.Background()); err == nil {
+			t.Error("no error")
+		}
+		want(t, "delivered", w.delivered, "[2]")
+	})
+}
+
+// TestRetryDuringItsFailureDoesNotSpin: a person asks for another try of a row whose key is held in this pass.
+func TestRetryDuringItsFailureDoesNotSpin(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := worldOf(1, refused)
+		w.ordered, w.table[1].key = true, "a"
+		w.park(1, 0).Attempts = 3
+		worker := w.worker(t, zerolog.Nop())
+		asked := false
+		w.hook = func(_ context.Context, stage string, _ []int64) error {
+			if f := w.ledger[1]; stage == "due" && f.Attempts == 4 && !asked {
+				f.Attempts, f.dueAt, asked = 0, time.Now(), true
+			}
+			return nil
+		}
+		mustPass(t, worker)
+		want(t, "attempts", w.ledger[1].Attempts, 1)
+	})
+}
+
+// TestSuspectStopsNobody: of two rows set aside, the one that is lost again does not keep the other from being sent.
+func TestSuspectStopsNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := worldOf(3, deadly, good)
+		worker := w.worker(t, zerolog.Nop())
+		w.setAside(worker, 1, 2)
+		time.Sleep(time.Second)
+		for range 4 {
+			_, _ = worker.Pass(context.Background())
+			time.Sleep(time.Second)
+		}
+		want(t, "delivered", w.delivered, "[2]")
+		if f := w.ledger[1]; f == nil || f.Class != ClassRefused {
+			t.Errorf("row 1: %+v", f)
+		}
+	})
+}
+
+// TestUnlistedMessagesAreSentAgain: the broker closes the connection after it has refused one message of several.
+func TestUnlistedMessagesAreSentAgain(t *testing.T) {
+	t.Parallel()
+	for _, atomic := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := worldOf(5, good, refused, good, good)
+			w.atomic = atomic
+			once := true
+			w.hook = func(_ context.Context, stage string, _ []int64) error {
+				if stage == "publish" && once {
+					once = false
+					return &PublishError{Fault: FaultMessage, Refused: []Refusal{{Index: 1, Reason: "no"}}, Err: errSim}
+				}
+				return nil
+			}
+			outcome := mustPass(t, w.worker(t, zerolog.Nop()))
+			want(t, "delivered", w.delivered, "[1 3 4]")
+			want(t, "reason", w.ledger[2].Reason, "no")
+			repeated := 0
+			if !atomic {
+				repeated = 3 // the broker may have taken them
+			}
+			want(t, "outcome", outcome, Outcome{Fetched: 4, Sent: 7, Done: 3, Failed: 1, Repeated: repeated})
+			w.kept(t)
+		})
+	}
+}
+
+// TestManyRowsOfOneKey are sent one by one to a broker without transactions, in memory that does not grow with their
+// square. Not parallel: it measures.
+func TestManyRowsOfOneKey(t *testing.T) {
+	const rows = 3000
+	w := worldOf(rows, goods(rows)...)
+	w.ordered, w.atomic = true, false
+	for _, row := range w.table {
+		row.key = "a"
+	}
+	worker := w.worker(t, zerolog.Nop())
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	mustPass(t, worker)
+	runtime.ReadMemStats(&after)
+	want(t, "delivered", len(w.delivered), rows)
+	if allocated := (after.TotalAlloc - before.TotalAlloc) >> 20; allocated > 50 {
+		t.Errorf("%d MB allocated", allocated)
+	}
+	w.kept(t)
+}
