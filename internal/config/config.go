@@ -123,7 +123,7 @@ func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
 
 var (
 	unknownField = regexp.MustCompile(`^(line \d+): field (\S+) not found in type .*$`)
-	wrongType    = regexp.MustCompile("^(line \\d+): cannot unmarshal .*into (\\S+)$")
+	wrongType    = regexp.MustCompile(`^(line \d+): cannot unmarshal .*into (\S+)$`)
 )
 
 // unknownKeys reads the file strictly, for its keys only: the values still hold variables.

@@ -58,9 +58,14 @@ func freePorts(n int) ([]int, error) {
 
 // ephemeralStart is where the kernel's range of ports for outgoing connections begins.
 func ephemeralStart() int {
-	start, end := 32768, 0
-	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
-		fmt.Sscan(string(text), &start, &end)
+	const usual = 32768
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return usual
+	}
+	var start int
+	if _, err := fmt.Sscan(string(text), &start); err != nil {
+		return usual
 	}
 	return start
 }
