@@ -12,7 +12,7 @@ import (
 	"github.com/go-stomp/stomp/v3/frame"
 )
 
-// conn is one connection after CONNECTED. A goroutine of its own reads for as long as it lives, whether anybody waits
+// conn is one connection. A goroutine of its own reads from CONNECTED on, whether anybody waits
 // or not: a broker that cannot get rid of its receipts stops reading.
 type conn struct {
 	host         Host
@@ -30,10 +30,15 @@ type conn struct {
 	alive sync.WaitGroup
 }
 
+func newConn(host Host, tcp *net.TCPConn, writeTimeout time.Duration) *conn {
+	return &conn{
+		host: host, net: tcp, tcp: tcp, fits: surelyFits, writeTimeout: writeTimeout,
+		ended: make(chan struct{}), batch: batch{changed: make(chan struct{}, 1)},
+	}
+}
+
 // start begins reading and beating; drop ends both.
 func (c *conn) start(r *frameReader, beat time.Duration) {
-	c.ended = make(chan struct{})
-	c.batch.changed = make(chan struct{}, 1)
 	c.alive.Go(func() { c.read(r) })
 	if beat > 0 {
 		c.alive.Go(func() { c.beat(beat) })

@@ -94,8 +94,7 @@ func TestHostList(t *testing.T) {
 		c.wait()
 	})
 	proxy := brokertest.Proxy(t, living)
-	cfg := quick
-	cfg.ConnectTimeout = 200 * time.Millisecond
+	cfg := stomp.Config{ConnectTimeout: deadline}
 	for _, addr := range []string{closes, silent, proxy.Addr()} {
 		cfg.Hosts = append(cfg.Hosts, stomp.Host{Address: addr, Username: "me", Password: "secret"})
 	}

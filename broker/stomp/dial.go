@@ -44,7 +44,7 @@ func dialOnce(ctx context.Context, cfg *Config, host Host, login Host) (*conn, e
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{net: dialed, tcp: dialed.(*net.TCPConn), writeTimeout: cfg.WriteTimeout, fits: surelyFits}
+	c := newConn(host, dialed.(*net.TCPConn), cfg.WriteTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, cfg.ConnectTimeout, fmt.Errorf("no answer within %s", cfg.ConnectTimeout))
 	defer cancel()
 	unbind := context.AfterFunc(ctx, func() { c.cut(context.Cause(ctx)) })

@@ -53,7 +53,7 @@ func (p *Publisher) open(ctx context.Context, host Host) error {
 		c.drop(err)
 		return err
 	}
-	c.host, p.conn, p.confirm = host, c, confirm
+	p.conn, p.confirm = c, confirm
 	p.dialect = dialect{server: c.server, keepPrefix: p.cfg.KeepPrefix}
 	return nil
 }
