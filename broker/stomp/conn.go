@@ -12,8 +12,8 @@ import (
 	"github.com/go-stomp/stomp/v3/frame"
 )
 
-// conn is one connection. A goroutine of its own reads from CONNECTED on, whether anybody waits
-// or not: a broker that cannot get rid of its receipts stops reading.
+// conn is one connection. From CONNECTED on a goroutine of its own reads, whether anybody waits or not: a broker that
+// cannot get rid of its receipts stops reading.
 type conn struct {
 	host         Host
 	net          net.Conn     // TCP or TLS
