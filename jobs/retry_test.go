@@ -44,6 +44,27 @@ func TestRefusedRowIsTriedAgain(t *testing.T) {
 	})
 }
 
+// TestWithdrawnRowFreesItsKey: the rows that were held back behind it come before those that are new.
+func TestWithdrawnRowFreesItsKey(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := worldOf(3, refused, good, good, good)
+		w.ordered, w.slow = true, time.Second // a sweep by itself is far away
+		for _, row := range w.table {
+			row.key = "a"
+		}
+		w.table[4].pending = false
+		worker := w.worker(t, zerolog.Nop())
+		mustPass(t, worker)
+		want(t, "delivered", w.delivered, "[]")
+		w.table[1].pending, w.table[1].withdrawn, w.table[4].pending = false, true, true
+		time.Sleep(2 * time.Second)
+		mustPass(t, worker)
+		want(t, "delivered", w.delivered, "[2 3 4]")
+		w.kept(t)
+	})
+}
+
 // TestDiscardedRowIsNotSent, not even if it was set aside, or read as due before the broker went away.
 func TestDiscardedRowIsNotSent(t *testing.T) {
 	t.Parallel()
@@ -180,6 +201,40 @@ func TestSuspectStopsNobody(t *testing.T) {
 			t.Errorf("row 1: %+v", f)
 		}
 	})
+}
+
+// TestSuspectHoldsItsKey: the other one has its key, and must not overtake it.
+func TestSuspectHoldsItsKey(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := worldOf(3, deadly, good)
+		w.ordered, w.table[1].key, w.table[2].key = true, "a", "a"
+		worker := w.worker(t, zerolog.Nop())
+		w.setAside(worker, 1, 2)
+		for range 4 {
+			_, _ = worker.Pass(context.Background())
+			time.Sleep(time.Second)
+		}
+		want(t, "delivered", w.delivered, "[]")
+	})
+}
+
+// TestOneLostConnectionSuspectsNobody: what was under way is sent again as it was, and nothing is set aside.
+func TestOneLostConnectionSuspectsNobody(t *testing.T) {
+	t.Parallel()
+	for rows := 1; rows < 4; rows++ {
+		synctest.Test(t, func(t *testing.T) {
+			w := worldOf(3, goods(rows)...)
+			w.faults = map[stage][]fault{publishing: {none, fails}} // connect, publish
+			worker := w.worker(t, zerolog.Nop())
+			if _, err := worker.Pass(context.Background()); !connectionLost(err) {
+				t.Errorf("error %v", err)
+			}
+			want(t, "aside", len(worker.aside), 0)
+			want(t, "sent", mustPass(t, worker).Sent, rows)
+			w.kept(t)
+		})
+	}
 }
 
 // TestUnlistedMessagesAreSentAgain: the broker closes the connection after it has refused one message of several.

@@ -28,6 +28,7 @@ func TestNoFaultLosesARow(t *testing.T) {
 func drawWorld(t *rapid.T) *world {
 	w := newEmptyWorld(rapid.IntRange(1, 7).Draw(t, "batch"))
 	w.ordered, w.atomic = rapid.Bool().Draw(t, "ordered"), rapid.Bool().Draw(t, "atomic")
+	w.slow = rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond}).Draw(t, "a fetch takes")
 	kinds := []fault{none, none, none, none, fails, fails, fails, panics}
 	w.faults = map[stage][]fault{}
 	for _, where := range []stage{fetching, publishing, marking} {
@@ -36,14 +37,23 @@ func drawWorld(t *rapid.T) *world {
 	}
 	natures := []nature{good, good, good, good, good, invalid_, refused, healing, deadly, unmarkable}
 	rows := int64(rapid.IntRange(0, 30).Draw(t, "rows"))
+	there := rapid.Int64Range(0, rows).Draw(t, "rows that are there at the begin")
+	arrival := 0
 	for i := range rows {
-		row := &simRow{id: i - 10, nature: rapid.SampledFrom(natures).Draw(t, "nature"), pending: true}
+		row := &simRow{id: i - 10, nature: rapid.SampledFrom(natures).Draw(t, "nature"), pending: i < there}
 		if w.ordered {
 			row.key = rapid.SampledFrom([]string{"", "a", "b", "c"}).Draw(t, "key")
 		}
-		if rapid.IntRange(0, 9).Draw(t, "late") == 0 {
-			row.late, row.pending = true, false
-			w.events = append(w.events, event{at: rapid.IntRange(0, 200).Draw(t, "commits at"), kind: "commit", id: row.id})
+		if !row.pending {
+			arrival += rapid.IntRange(0, 30).Draw(t, "comes after")
+		}
+		commits := arrival
+		if row.late = rapid.IntRange(0, 9).Draw(t, "late") == 0; row.late {
+			row.pending = false
+			commits += rapid.IntRange(0, 200).Draw(t, "late by")
+		}
+		if !row.pending {
+			w.events = append(w.events, event{at: commits, kind: "commit", id: row.id})
 		}
 		w.insert(row)
 	}

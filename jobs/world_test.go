@@ -50,6 +50,7 @@ type world struct {
 	ordered bool
 	atomic  bool
 	limit   int
+	slow    time.Duration     // how long a fetch takes: slow sweeps are rare
 	faults  map[stage][]fault // of the next places where one can strike
 	events  []event           // in order
 	calls   int               // places passed so far
@@ -168,7 +169,7 @@ func (w *world) strike(where stage, _ string) bool {
 func (w *world) happen(e event) {
 	row, failed := w.table[e.id], w.ledger[e.id]
 	switch {
-	case e.kind == "commit" && row.late && !row.withdrawn && w.sendings[e.id] == 0:
+	case e.kind == "commit":
 		row.pending = true
 	case e.kind == "withdraw" && row.pending:
 		row.pending, row.withdrawn = false, true
@@ -237,6 +238,7 @@ func (w *world) Fetch(ctx context.Context, from int64) (Batch, error) {
 	if err := w.meet(ctx, "fetch", []int64{from}); err != nil {
 		return Batch{}, err
 	}
+	time.Sleep(w.slow)
 	w.lock.Lock()
 	defer w.lock.Unlock()
 	if ctx.Err() != nil || w.strike(fetching, "fetch fails") {
