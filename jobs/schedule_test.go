@@ -72,6 +72,11 @@ func TestScheduleTriggers(t *testing.T) {
 			"2000-03-25T00:00:00Z", "2000-03-28T00:00:00Z",
 			[]string{"2000-03-25T02:00:00Z", "2000-03-26T01:00:00Z", "2000-03-27T01:00:00Z"},
 		},
+		{
+			"cron in a time zone, into winter time", Schedule{Cron: "0 9 * * *", Timezone: "Europe/Berlin"},
+			"2000-10-28T00:00:00Z", "2000-10-31T00:00:00Z",
+			[]string{"2000-10-28T07:00:00Z", "2000-10-29T08:00:00Z", "2000-10-30T08:00:00Z"},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

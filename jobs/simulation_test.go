@@ -16,13 +16,15 @@ import (
 // times, while rows commit late, the application withdraws rows and a person retries or discards others. After the
 // faults have stopped every promise must hold.
 func TestNoFaultLosesARow(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		w := drawWorld(rt)
-		synctest.Test(t, func(t *testing.T) { w.live(t) })
-		if w.wrong != nil {
-			rt.Fatal(w.wrong)
-		}
-	})
+	for range 10 { // as many checks as rapid makes by default are too few for the rare ones
+		rapid.Check(t, func(rt *rapid.T) {
+			w := drawWorld(rt)
+			synctest.Test(t, func(t *testing.T) { w.live(t) })
+			if w.wrong != nil {
+				rt.Fatal(w.wrong)
+			}
+		})
+	}
 }
 
 func drawWorld(t *rapid.T) *world {
