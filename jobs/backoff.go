@@ -47,11 +47,11 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // outlive returns a context that ends grace after ctx does: what is in flight when a stop is asked for is finished
-// under it. A worker that was fenced gets no grace.
+// under it.
 func outlive(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	finish, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		if context.Cause(ctx) == ErrFenced || pause(finish, grace) {
+		if pause(finish, grace) {
 			cancel(context.Cause(ctx))
 		}
 	})

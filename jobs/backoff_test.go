@@ -68,30 +68,22 @@ func TestBackoffStartsAgainAfterReset(t *testing.T) {
 func TestOutlive(t *testing.T) {
 	t.Parallel()
 	const grace = time.Minute
-	for _, c := range []struct {
-		what  string
-		cause error
-		lasts time.Duration
-	}{
-		{"told to stop", errors.New("told to stop"), grace},
-		{"fenced", ErrFenced, 0},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			ctx, stop := context.WithCancelCause(context.Background())
-			finish, cancel := outlive(ctx, grace)
-			defer cancel()
-			time.Sleep(time.Hour)
-			if finish.Err() != nil {
-				t.Fatalf("%s: ended before", c.what)
-			}
-			asked := time.Now()
-			stop(c.cause)
-			<-finish.Done()
-			if lasted := time.Since(asked); lasted != c.lasts || context.Cause(finish) != c.cause {
-				t.Errorf("%s: lasted %s, cause %v", c.what, lasted, context.Cause(finish))
-			}
-		})
-	}
+	cause := errors.New("told to stop")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancelCause(context.Background())
+		finish, cancel := outlive(ctx, grace)
+		defer cancel()
+		time.Sleep(time.Hour)
+		if finish.Err() != nil {
+			t.Fatal("ended before it was told to")
+		}
+		asked := time.Now()
+		stop(cause)
+		<-finish.Done()
+		if lasted := time.Since(asked); lasted != grace || context.Cause(finish) != cause {
+			t.Errorf("lasted %s, cause %v", lasted, context.Cause(finish))
+		}
+	})
 }
 
 // TestOutliveLeavesNothing: synctest waits for every goroutine, and would find one that sits out the grace by the clock.

@@ -88,7 +88,9 @@ func (d *sending) deliver(finish context.Context, batch Batch) error {
 		}
 	}
 	messages, failures := w.build(batch)
-	err := d.send(finish, messages)
+	leased, unbind := w.Lease.Bind(finish)
+	err := d.send(leased, messages)
+	unbind()
 	for _, f := range failures {
 		w.hold(f.Key)
 	}
@@ -199,6 +201,9 @@ func (d *sending) publishPart(ctx context.Context, messages []Message) error {
 // neither confirmed nor refused. A panic is taken for a lost connection, so that a message which causes it is found.
 func (d *sending) publishOnce(ctx context.Context, messages []Message) (failed *PublishError, open []Message) {
 	w := d.worker
+	if ctx.Err() != nil { // asked right before: this process may have been paused
+		return &PublishError{Fault: FaultConnection, Err: context.Cause(ctx)}, nil
+	}
 	d.outcome.Sent += len(messages)
 	d.outcome.Repeated += w.forgetDoubts(messages)
 	err := guard(func() error { return w.Publisher.Publish(ctx, messages) })

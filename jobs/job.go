@@ -16,8 +16,9 @@ const (
 // Job is a named piece of work: which rows, when, by how many workers, sent where. It is not changed after Check.
 type Job struct {
 	Name     string
-	Workers  int // the wish for K
-	Batch    int // most rows fetched, sent and marked together
+	Workers  int  // the wish for K
+	Stated   bool // Workers was asked for; a default does not change the K in force
+	Batch    int  // most rows fetched, sent and marked together
 	Schedule Schedule
 	Source   Source
 	// Ordered holds back the later rows of a key while an earlier one has failed. Needs Source.ShardBy.
@@ -39,7 +40,9 @@ type Source struct {
 // Shard is one worker of a job: it owns the rows where id % Of = Number.
 type Shard struct {
 	Number, Of int
-	Epoch      int64 // grows with each change of owner; fences what an earlier owner still writes
+	// Epoch grows with each change of owner; it fences what an earlier owner still writes. 0: a shard that nobody
+	// owns, as in checks and tests; nothing is fenced.
+	Epoch int64
 }
 
 // Owns says whether the shard owns an id, for every bigint: SQL and Go let % take the sign of the dividend,

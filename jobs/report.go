@@ -53,3 +53,12 @@ func (w *Worker) report(ctx context.Context, outcome Outcome, err error) {
 			Int("failed", outcome.Failed).Int("repeated", outcome.Repeated).Dur("took_ms", outcome.Took).Msg("pass")
 	}
 }
+
+// report tells of something that is tried again and again; err is the outcome of the last try.
+func (t *trouble) report(log *zerolog.Logger, err error, doing string) {
+	if err == nil {
+		t.over(log, doing+" works again")
+		return
+	}
+	t.tell(log, err, doing+" does not work; trying again")
+}

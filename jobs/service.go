@@ -4,114 +4,264 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // NewWorkerFunc puts a worker together: its rows, its failures and its connection to the broker.
-type NewWorkerFunc func(context.Context, *Job, Shard) (*Worker, error)
+type NewWorkerFunc func(context.Context, *Job, Shard, *Lease) (*Worker, error)
 
-// Service runs all workers of its jobs.
-type Service struct{ crews []crew }
-
-// crew is the workers of one job.
-type crew struct {
-	job     *Job
-	workers []*Worker
+// ServiceConfig is what a service is made of.
+type ServiceConfig struct {
+	Jobs      []*Job // must have passed Check
+	Ownership Ownership
+	NewWorker NewWorkerFunc
+	Timing    Timing
+	Log       zerolog.Logger
 }
 
-// NewService makes the workers of the jobs, which must have passed Check. newEpoch draws a number that is larger than
-// all earlier ones.
-func NewService(ctx context.Context, list []*Job, newEpoch func(context.Context) (int64, error), newWorker NewWorkerFunc) (*Service, error) {
-	var s Service
-	for _, job := range list {
-		c := crew{job: job}
-		for number := range job.Workers {
-			epoch, err := newEpoch(ctx)
-			if err != nil {
-				return nil, err
-			}
-			worker, err := newWorker(ctx, job, Shard{Number: number, Of: job.Workers, Epoch: epoch})
-			if err != nil {
-				return nil, fmt.Errorf("worker %d/%d of job %s: %w", number, job.Workers, job.Name, err)
-			}
-			c.workers = append(c.workers, worker)
-		}
-		s.crews = append(s.crews, c)
+// Service runs the workers that this process owns, as one instance of any number.
+type Service struct {
+	ServiceConfig
+	crews []*crew
+}
+
+// NewService checks the timing.
+func NewService(config ServiceConfig) (*Service, error) {
+	if err := config.Timing.Check(); err != nil {
+		return nil, fmt.Errorf("ownership: %w", err)
 	}
-	return &s, nil
+	s := &Service{ServiceConfig: config}
+	for _, job := range config.Jobs {
+		s.crews = append(s.crews, newCrew(job, config.NewWorker, config.Log))
+	}
+	return s, nil
 }
 
-// Run triggers passes by the jobs' schedules until ctx ends, and returns when every worker has finished what it had in
-// flight.
+// Run is an instance until ctx ends: it runs the workers it owns by the jobs' schedules. It returns when every worker
+// has finished what it had in flight and is released. An error of the first Join ends it, a later one does not.
 func (s *Service) Run(ctx context.Context) error {
 	clock, err := newClock()
 	if err != nil {
 		return err
 	}
-	var workers sync.WaitGroup
-	ctx, stop := context.WithCancel(ctx)
 	for _, c := range s.crews {
-		trigger := c.start(ctx, &workers)
-		if err = clock.add(c.job.Name, c.job.Schedule, trigger); err != nil {
-			stop()
+		if err := clock.add(c.job.Name, c.job.Schedule, c.trigger); err != nil {
+			return errors.Join(err, clock.stop())
+		}
+	}
+	clock.start()
+	for joined := false; ctx.Err() == nil; joined = true {
+		m, joinErr := s.join(ctx, joined)
+		if joinErr != nil {
+			err = joinErr
+			break
+		}
+		if err = s.serve(ctx, m); err != nil {
 			break
 		}
 	}
-	if err == nil {
-		clock.start()
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		err = nil
 	}
-	<-ctx.Done()
-	stop()
-	workers.Wait()
 	return errors.Join(err, clock.stop())
 }
 
-// start runs the workers and returns what triggers a pass of each. A trigger that comes during a pass is kept, a
-// second one is dropped.
-func (c crew) start(ctx context.Context, running *sync.WaitGroup) (trigger func()) {
-	triggers := make([]chan struct{}, len(c.workers))
-	for i, w := range c.workers {
-		triggers[i] = make(chan struct{}, 1)
-		running.Go(func() { w.Run(ctx, triggers[i]) })
+// membership is the time from a Join to its Leave, or to the loss of its lease.
+type membership struct {
+	instance Instance
+	lease    *Lease
+	working  sync.WaitGroup
+	ended    chan struct{} // holds a token when a worker has ended
+	outage   trouble
+}
+
+// wake makes the service look again at once.
+func (m *membership) wake() {
+	select {
+	case m.ended <- struct{}{}:
+	default:
 	}
-	return func() {
-		for _, t := range triggers {
-			select {
-			case t <- struct{}{}:
-			default:
+}
+
+// join becomes an instance. With patience it tries until ctx ends.
+func (s *Service) join(ctx context.Context, patient bool) (*membership, error) {
+	pace := backoff{min: minPause, max: s.Timing.Tick}
+	var outage trouble
+	for {
+		asked := time.Now()
+		instance, err := s.joinOnce(ctx)
+		if err == nil {
+			outage.report(&s.Log, nil, "join")
+			lease := newLease(asked.Add(s.Timing.trusted()))
+			return &membership{instance: instance, lease: lease, ended: make(chan struct{}, 1)}, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if !patient {
+			return nil, err
+		}
+		outage.report(&s.Log, err, "join")
+		if !pause(ctx, pace.next()) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (s *Service) joinOnce(ctx context.Context) (Instance, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Timing.trusted())
+	defer cancel()
+	return s.Ownership.Join(ctx)
+}
+
+// serve is an instance until ctx ends or its lease is lost.
+func (s *Service) serve(ctx context.Context, m *membership) error {
+	beats, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
+	var beating sync.WaitGroup
+	beating.Go(func() { s.beat(beats, m) })
+	work, stopWork := context.WithCancel(ctx)
+	defer stopWork()
+	err := s.share(work, m)
+	if err != nil {
+		stopWork()
+	}
+	// Without a lease nothing is sent any more, but what is confirmed gets its marks, before anything is fetched anew.
+	m.working.Wait()
+	stopBeating()
+	beating.Wait()
+	for _, c := range s.crews {
+		c.forget()
+	}
+	return errors.Join(err, s.leave(ctx, m))
+}
+
+// leave frees at once what the instance still owns. If it cannot, the end of the lease does.
+func (s *Service) leave(ctx context.Context, m *membership) error {
+	if m.lease.lost() {
+		s.Log.Warn().Msg("lease lost: nothing was sent since; joining again as a new instance")
+		return nil
+	}
+	m.lease.lose()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timing.Heartbeat)
+	defer cancel()
+	if err := m.instance.Leave(ctx); err != nil {
+		s.Log.Warn().Err(err).Dur("lease_ms", s.Timing.Lease).Msg("leave: others wait for the end of the lease")
+	}
+	return nil
+}
+
+// beat renews the lease until ctx ends or the lease is lost.
+func (s *Service) beat(ctx context.Context, m *membership) {
+	var outage trouble
+	for wait := s.Timing.Heartbeat; pause(ctx, wait) && !m.lease.lost(); {
+		asked := time.Now()
+		call, cancel := context.WithTimeout(ctx, s.Timing.Heartbeat)
+		err := m.instance.Beat(call)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			m.lease.renew(asked.Add(s.Timing.trusted()))
+			wait = s.Timing.Heartbeat
+		case errors.Is(err, ErrFenced):
+			s.Log.Error().Msg("heartbeat: the lease has run out in the database")
+			m.lease.lose()
+			return
+		default:
+			wait = s.Timing.Heartbeat / beatRetries
+		}
+		outage.report(&s.Log, err, "heartbeat")
+	}
+}
+
+const (
+	beatRetries = 6 // after a failed heartbeat: that much sooner
+	soonTicks   = 5 // while something changes hands: that many ticks in the time of one
+)
+
+// share ticks, and starts and stops workers, until ctx has ended and they have too, or the lease is lost.
+func (s *Service) share(ctx context.Context, m *membership) error {
+	held, unbind := m.lease.Bind(context.WithoutCancel(ctx))
+	defer unbind()
+	stopping := ctx.Done()
+	for {
+		soon, err := s.tick(ctx, held, m)
+		if err != nil || held.Err() != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			stopping = nil // once is enough
+			if s.released() || !s.running() && !m.outage.since.IsZero() {
+				return nil
 			}
 		}
-	}
-}
-
-// Summary is what Once did for a job.
-type Summary struct {
-	Job     string
-	Workers int
-	Outcome Outcome
-}
-
-// Once drains every worker once, all at the same time. The summaries are complete as far as an error let the workers
-// come.
-func (s *Service) Once(ctx context.Context) ([]Summary, error) {
-	summaries := make([]Summary, len(s.crews))
-	var problems []error
-	var lock sync.Mutex
-	var running sync.WaitGroup
-	for i, c := range s.crews {
-		summaries[i] = Summary{Job: c.job.Name, Workers: len(c.workers)}
-		for _, w := range c.workers {
-			running.Go(func() {
-				outcome, err := w.Drain(ctx)
-				lock.Lock()
-				defer lock.Unlock()
-				summaries[i].Outcome.Add(outcome)
-				if err != nil {
-					problems = append(problems, fmt.Errorf("job %s, worker %d: %w", c.job.Name, w.Shard.Number, err))
-				}
-			})
+		wait := s.Timing.Tick
+		if soon {
+			wait /= soonTicks
 		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-m.ended:
+		case <-stopping:
+		case <-held.Done():
+		}
+		timer.Stop()
 	}
-	running.Wait()
-	return summaries, errors.Join(problems...)
+}
+
+// tick asks once what is to do, and does it. ctx ends when the service stops, held with the lease. An error ends the
+// service.
+func (s *Service) tick(ctx, held context.Context, m *membership) (soon bool, err error) {
+	call, cancel := context.WithTimeout(held, s.Timing.trusted())
+	defer cancel()
+	state, err := m.instance.Tick(call, ctx.Err() != nil)
+	m.outage.report(&s.Log, err, "ownership")
+	if errors.Is(err, ErrFenced) {
+		m.lease.lose()
+	}
+	if err != nil {
+		return false, nil
+	}
+	for _, dead := range state.Dead {
+		s.Log.Warn().Str("instance", dead).Msg("an instance did not renew its lease; its workers are taken over")
+	}
+	if state.Moved {
+		s.Log.Warn().Msg("the database is another server than before: no worker starts for the time of one lease")
+	}
+	for i, c := range s.crews {
+		c.tellUnowned(state.Jobs[i], unownedPatience*s.Timing.Tick)
+		released, trusted, err := c.apply(ctx, m, state.Jobs[i])
+		if err != nil {
+			return false, err
+		}
+		if !trusted {
+			m.lease.lose()
+			return false, nil
+		}
+		if len(released) == 0 {
+			continue
+		}
+		if err := m.instance.Release(call, c.job.Name, released); err != nil {
+			m.outage.report(&s.Log, err, "release")
+			return true, nil // the next tick names them again
+		}
+		m.wake() // what they were waited for can happen now
+	}
+	return state.Soon, nil
+}
+
+// released says whether every worker has ended and was given back.
+func (s *Service) released() bool {
+	return !slices.ContainsFunc(s.crews, func(c *crew) bool { return c.size() > 0 })
+}
+
+// running says whether a worker has not ended yet.
+func (s *Service) running() bool {
+	return slices.ContainsFunc(s.crews, (*crew).running)
 }

@@ -23,7 +23,9 @@ type WorkerConfig struct {
 	Rows      Rows
 	Failures  Failures
 	Publisher Publisher
-	Log       zerolog.Logger
+	// Lease ends the fetching and cuts the sending when it is lost; what is confirmed is marked all the same.
+	Lease *Lease
+	Log   zerolog.Logger
 	// Grace is how long the batches in flight may take to finish once the worker is told to stop.
 	Grace time.Duration
 	// Observe is called with the outcome of each pass, from the worker's goroutine. Optional.
@@ -91,16 +93,19 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 	}, nil
 }
 
-// Run passes once per trigger until ctx ends, and after a fault as soon as its pause is over. Ending ctx stops the
-// fetching; Run returns when the batches in flight are finished or the grace is over.
-func (w *Worker) Run(ctx context.Context, triggers <-chan struct{}) {
+// Run passes once per trigger until ctx ends or the lease is lost, and after a fault as soon as its pause is over. Ending
+// ctx stops the fetching; Run returns when the batches in flight are finished or the grace is over, and says whether it
+// left a pass unfinished.
+func (w *Worker) Run(ctx context.Context, triggers <-chan struct{}) (unfinished bool) {
 	defer w.leave()
+	held, cancel := w.Lease.Bind(ctx)
+	defer cancel()
 	faults := backoff{min: minPause, max: maxPause}
 	for again := false; ; {
 		if !again {
 			select {
-			case <-ctx.Done():
-				return
+			case <-held.Done():
+				return len(triggers) > 0
 			case <-triggers:
 			}
 		}
@@ -108,11 +113,11 @@ func (w *Worker) Run(ctx context.Context, triggers <-chan struct{}) {
 		again = outcome.again || err != nil
 		if err == nil {
 			faults.reset()
-		} else if !pause(ctx, faults.next()) {
-			return
+		} else if errors.Is(err, ErrFenced) || !pause(held, faults.next()) {
+			return true
 		}
-		if ctx.Err() != nil {
-			return
+		if held.Err() != nil {
+			return true
 		}
 	}
 }
@@ -154,6 +159,8 @@ func (w *Worker) Pass(ctx context.Context) (Outcome, error) {
 func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
 	finish, cancel := outlive(ctx, w.Grace)
 	defer cancel()
+	ctx, unbind := w.Lease.Bind(ctx)
+	defer unbind()
 	if err := w.markLeftOver(finish, outcome); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -196,8 +197,9 @@ func (c *sourceCheck) explain(ctx context.Context, where, statement string, args
 func (c *sourceCheck) grant(where string) string {
 	role := quoteName(c.table.role)
 	switch where {
-	case "modulo.failures":
-		return "grant usage on schema modulo to " + role + "; grant select, insert, update, delete on modulo.failures to " + role
+	case "modulo.failures", "ownership":
+		return "grant usage on schema modulo to " + role + "; grant select, insert, update, delete on all tables in schema modulo to " + role +
+			"; grant usage on sequence modulo.epoch to " + role
 	case "done.set":
 		return fmt.Sprintf("grant select, update on %s to %s", c.table.quoted(), role)
 	}
@@ -224,15 +226,20 @@ func (c *sourceCheck) payloadIsBinary(ctx context.Context) (bool, error) {
 // statements has the server check each statement as it will be run. Rights on the table are settled before, so what
 // is missing in the first ones are rights on our own.
 func (c *sourceCheck) statements(ctx context.Context, s *Source) error {
-	ids, none := []int64{}, int64(0)
+	ids, none, nobody := []int64{}, int64(0), uuid.Nil.String()
 	for _, statement := range []struct {
 		where, sql string
 		args       []any
 	}{
 		{"modulo.failures", s.clear, []any{ids}},
-		{"modulo.failures", s.park, parkColumns([]jobs.Failure{{}})},
+		{"modulo.failures", s.park, parkArguments(jobs.Shard{}, []jobs.Failure{{}})},
 		{"modulo.failures", s.due, []any{none + 2, none + 1, none}},
 		{"modulo.failures", s.settle, []any{ids, none, none}},
+		{"ownership", createJobSQL, []any{"", none, false}},
+		{"ownership", joinSQL, []any{nobody, "", none, "", []string{}, none, 0.0}},
+		{"ownership", reapSQL, nil},
+		{"ownership", acquireSQL, []any{"", nobody, none}},
+		{"ownership", nextGenerationSQL, []any{"", none}},
 		{"source", s.sql.fetch(jobs.Shard{Number: 1, Of: 2}), []any{none, none}},
 		{"done.set", s.mark, []any{ids, none, none}},
 	} {

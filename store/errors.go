@@ -21,6 +21,7 @@ const (
 	codeReadOnlyTransaction   = "25006"
 	codeProtocolViolation     = "08P01"
 	codeTooManyConnections    = "53300"
+	codeForeignKeyViolation   = "23503"
 	codeLockNotAvailable      = "55P03"
 	codeQueryCanceled         = "57014"
 )

@@ -130,7 +130,9 @@ func TestOpenSourceChecksRights(t *testing.T) {
 	next("grant update (sent_at) on app.own to "+role, "permission denied for table own, needed for done.set", `grant select, update on "app"."own"`)
 	next("grant usage on schema modulo to "+role, "permission denied for schema modulo", "grant usage on schema modulo to")
 	next("grant select, insert, update on modulo.failures to "+role, "permission denied for table failures")
-	next("grant delete on modulo.failures to "+role, "grant select, insert, update, delete on modulo.failures")
+	next("grant delete on modulo.failures to "+role, "grant select, insert, update, delete on all tables in schema modulo")
+	next("grant select, update on modulo.workers to "+role, "permission denied for table workers")
+	next("grant select, insert, update, delete on all tables in schema modulo to "+role, "permission denied for table", "needed for ownership")
 	source, warnings, err := db.OpenSource(t.Context(), job)
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)
@@ -209,7 +211,7 @@ func TestRowSecurityIsToldOf(t *testing.T) {
 	f := newFixture(t)
 	f.exec(ownTable + `insert into own (id) values (1); alter table own enable row level security`)
 	role := f.role()
-	f.exec(fmt.Sprintf("grant select, update on own to %s; grant usage on schema modulo to %s; grant all on modulo.failures to %s", role, role, role))
+	f.exec(fmt.Sprintf("grant select, update on own to %s; grant usage on schema modulo to %s; grant all on all tables in schema modulo to %s", role, role, role))
 	_, warnings, err := open(t, store.Config{URL: f.as(role)}).OpenSource(t.Context(), tableJob("own"))
 	if err != nil || !slices.ContainsFunc(warnings, func(p *store.Problem) bool { return strings.Contains(p.What, "row-level security is active") }) {
 		t.Error(err, warnings)

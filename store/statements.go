@@ -151,15 +151,22 @@ func (s *statements) settle() string {
 
 // park writes or renews records. The parameters are arrays: row ids, event ids, attempts, seconds until the next
 // attempt (0: none), classes, reasons, delivered. The key comes from the row itself; a row that is gone gets no
-// record.
+// record. $8 is the worker, $9 its epoch: where another owner has it now, nothing is written. Returns whether the
+// worker still is its owner's, which the lock makes true until the end.
 func (s *statements) park() string {
-	return fmt.Sprintf(`insert into modulo.failures as f
+	return fmt.Sprintf(`with fence as materialized (
+  select from modulo.workers as w
+  where w.job = %[1]s and w.number = $8::int and w.epoch = $9::bigint and w.owner is not null
+  for share
+), parked as (
+insert into modulo.failures as f
   (job, row_id, key, event_id, attempts, next_attempt_at, failed_at, error_class, last_error, delivered)
-select %s, u.row_id, %s, u.event_id, u.attempts, now() + make_interval(secs => u.retry_after),
+select %[1]s, u.row_id, %[2]s, u.event_id, u.attempts, now() + make_interval(secs => u.retry_after),
   case when u.retry_after <= 0 or u.delivered then now() end, u.error_class, u.last_error, u.delivered
 from unnest($1::bigint[], $2::text[], $3::int[], $4::float8[], $5::text[], $6::text[], $7::boolean[])
   as u (row_id, event_id, attempts, retry_after, error_class, last_error, delivered)
-join %s as t on t.%s = u.row_id
+join %[3]s as t on t.%[4]s = u.row_id
+where $9::bigint = 0 or exists (select from fence)
 order by u.row_id
 on conflict (job, row_id) do update set
   event_id = case when excluded.event_id = '' then f.event_id else excluded.event_id end,
@@ -169,7 +176,9 @@ on conflict (job, row_id) do update set
   error_class = excluded.error_class,
   last_error = excluded.last_error,
   delivered = f.delivered or (excluded.delivered and f.discarded_at is null),
-  updated_at = now()`, quoteText(s.job), s.keyText(), s.table, s.id)
+  updated_at = now()
+)
+select $9::bigint = 0 or exists (select from fence)`, quoteText(s.job), s.keyText(), s.table, s.id)
 }
 
 // rowJSON is the payload of whole rows: an object of the columns in the given order, of all where none are given.

@@ -150,15 +150,19 @@ func (w *WorkerRows) Park(ctx context.Context, failures []jobs.Failure) error {
 	}
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
-	_, err := w.source.db.pool.Exec(ctx, w.source.park, parkColumns(failures)...)
+	var owned bool
+	err := w.source.db.pool.QueryRow(ctx, w.source.park, parkArguments(w.shard, failures)...).Scan(&owned)
+	if err == nil && !owned {
+		err = jobs.ErrFenced
+	}
 	if err != nil {
 		return w.failed("park", err)
 	}
 	return nil
 }
 
-// parkColumns turns the failures into the arrays of statements.park: one per row id, the last one wins.
-func parkColumns(failures []jobs.Failure) []any {
+// parkArguments turns the failures into the arrays of statements.park: one per row id, the last one wins.
+func parkArguments(shard jobs.Shard, failures []jobs.Failure) []any {
 	failures = slices.Clone(failures)
 	slices.SortStableFunc(failures, func(a, b jobs.Failure) int { return cmp.Compare(a.RowID, b.RowID) })
 	var ids []int64
@@ -178,7 +182,7 @@ func parkColumns(failures []jobs.Failure) []any {
 		reasons = append(reasons, storable(f.Reason))
 		delivered = append(delivered, f.Delivered)
 	}
-	return []any{ids, eventIDs, attempts, retryAfter, classes, reasons, delivered}
+	return []any{ids, eventIDs, attempts, retryAfter, classes, reasons, delivered, shard.Number, shard.Epoch}
 }
 
 // storable makes text from a broker fit a text column: valid UTF-8, no NUL, not endless.

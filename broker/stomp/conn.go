@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -87,7 +88,7 @@ func (c *conn) beat(every time.Duration) {
 			if !c.writing.TryLock() {
 				continue // bytes are flowing, or stuck under a deadline
 			}
-			err := c.send([]byte{'\n'})
+			err := c.send(context.Background(), []byte{'\n'})
 			c.writing.Unlock()
 			if err != nil {
 				c.cut(err)
@@ -102,10 +103,14 @@ const (
 	lastWords = 500 * time.Millisecond
 )
 
-// send writes b. The broker must take writeStep bytes per write timeout. Where it has closed the connection, send lets
+// send writes b, asking ctx before each step: one that is under a lease may have ended while this process was paused.
+// The broker must take writeStep bytes per write timeout. Where it has closed the connection, send lets
 // the reader find out what it said before.
-func (c *conn) send(b []byte) error {
+func (c *conn) send(ctx context.Context, b []byte) error {
 	for len(b) > 0 {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		step := b[:min(len(b), writeStep)]
 		if err := c.net.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
 			return err
@@ -158,7 +163,7 @@ const farewell = 2 * time.Second
 func (c *conn) leave(receipt uint64) error {
 	c.batch.expect(receipt, 1)
 	c.writing.Lock()
-	err := c.send(appendCommand(nil, frame.DISCONNECT, frame.Receipt, strconv.FormatUint(receipt, 10)))
+	err := c.send(context.Background(), appendCommand(nil, frame.DISCONNECT, frame.Receipt, strconv.FormatUint(receipt, 10)))
 	c.writing.Unlock()
 	if err == nil {
 		err = c.await(1, farewell)

@@ -51,7 +51,7 @@ func dialOnce(ctx context.Context, cfg *Config, host Host, login Host) (*conn, e
 	stage := "TLS handshake"
 	if err = c.secure(ctx, host.TLS); err == nil {
 		stage = "login"
-		err = c.login(cfg, login)
+		err = c.login(ctx, cfg, login)
 	}
 	if !unbind() {
 		err = context.Cause(ctx)
@@ -78,8 +78,8 @@ func (c *conn) secure(ctx context.Context, settings *tls.Config) error {
 }
 
 // login sends CONNECT and, once the broker agrees, starts the connection's goroutines.
-func (c *conn) login(cfg *Config, login Host) error {
-	if err := c.send(connectFrame(cfg, login)); err != nil {
+func (c *conn) login(ctx context.Context, cfg *Config, login Host) error {
+	if err := c.send(ctx, connectFrame(cfg, login)); err != nil {
 		return err
 	}
 	r := newFrameReader(c)

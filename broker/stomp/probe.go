@@ -2,6 +2,7 @@ package stomp
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strconv"
 
@@ -16,7 +17,7 @@ const surelyFits = 256 << 10
 // probe finds out whether ActiveMQ Classic takes a frame as large as the largest of the messages, before it gets them.
 // Beyond its limit (wireFormat.maxFrameSize) it sends an ERROR but reads on, in the middle of the body, and has been seen
 // to take what it finds there for the next frame. A harmless body of that size, in a transaction that is given up, tells.
-func (p *Publisher) probe(messages []jobs.Message) *jobs.PublishError {
+func (p *Publisher) probe(ctx context.Context, messages []jobs.Message) *jobs.PublishError {
 	c := p.conn
 	if c.server != classic {
 		return nil
@@ -27,7 +28,7 @@ func (p *Publisher) probe(messages []jobs.Message) *jobs.PublishError {
 	}
 	receipt := p.nextReceipts(1)
 	c.batch.expect(receipt, 1)
-	err := p.sendProbe(receipt, &messages[index])
+	err := p.sendProbe(ctx, receipt, &messages[index])
 	if err == nil {
 		err = c.await(1, p.cfg.ReceiptTimeout)
 	}
@@ -69,16 +70,16 @@ func (p *Publisher) largest(messages []jobs.Message) (index, size int) {
 // probeReserve is for what differs between the frame of a probe and that of its message.
 const probeReserve = 100
 
-func (p *Publisher) sendProbe(receipt uint64, m *jobs.Message) error {
+func (p *Publisher) sendProbe(ctx context.Context, receipt uint64, m *jobs.Message) error {
 	p.conn.writing.Lock()
 	defer p.conn.writing.Unlock()
 	id := strconv.FormatUint(receipt, 10)
 	harmless := *m
 	harmless.Body = bytes.Repeat([]byte("x"), len(p.dialect.body(m))+probeReserve)
 	p.buffer = appendCommand(p.buffer[:0], frame.BEGIN, frame.Transaction, id)
-	if err := p.sendMessage([]byte("transaction:"+id+"\n"), 0, &harmless); err != nil {
+	if err := p.sendMessage(ctx, []byte("transaction:"+id+"\n"), 0, &harmless); err != nil {
 		return err
 	}
 	p.buffer = appendCommand(p.buffer, frame.ABORT, frame.Transaction, id, frame.Receipt, id)
-	return p.flush()
+	return p.flush(ctx)
 }

@@ -89,13 +89,13 @@ func (p *Publisher) Publish(ctx context.Context, messages []jobs.Message) error 
 	}
 	c := p.conn
 	unbind := context.AfterFunc(ctx, func() { c.cut(context.Cause(ctx)) })
-	err := p.probe(messages)
+	err := p.probe(ctx, messages)
 	switch {
 	case err != nil:
 	case p.confirm == Transaction:
-		err = p.publishTransaction(messages)
+		err = p.publishTransaction(ctx, messages)
 	default:
-		err = p.publishWindow(messages)
+		err = p.publishWindow(ctx, messages)
 	}
 	c.batch.settle()
 	if ended := !unbind(); ended || err != nil {
@@ -161,17 +161,17 @@ const (
 )
 
 // sendMessage adds a SEND frame to the buffer and writes the buffer when it is full. conn.writing is held.
-func (p *Publisher) sendMessage(common []byte, receipt uint64, m *jobs.Message) error {
+func (p *Publisher) sendMessage(ctx context.Context, common []byte, receipt uint64, m *jobs.Message) error {
 	p.buffer = appendHead(p.buffer, p.dialect, common, receipt, m)
 	body := p.dialect.body(m)
 	if len(body) < largeBody {
 		p.buffer = append(p.buffer, body...)
 		p.buffer = append(p.buffer, 0)
 	} else {
-		if err := p.flush(); err != nil {
+		if err := p.flush(ctx); err != nil {
 			return err
 		}
-		if err := p.conn.send(body); err != nil {
+		if err := p.conn.send(ctx, body); err != nil {
 			return err
 		}
 		p.buffer = append(p.buffer, 0)
@@ -179,12 +179,12 @@ func (p *Publisher) sendMessage(common []byte, receipt uint64, m *jobs.Message) 
 	if len(p.buffer) < bufferStep {
 		return nil
 	}
-	return p.flush()
+	return p.flush(ctx)
 }
 
 // flush writes the buffer. conn.writing is held.
-func (p *Publisher) flush() error {
-	err := p.conn.send(p.buffer)
+func (p *Publisher) flush(ctx context.Context) error {
+	err := p.conn.send(ctx, p.buffer)
 	p.buffer = p.buffer[:0]
 	return err
 }

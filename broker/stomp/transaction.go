@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"context"
 	"errors"
 	"strconv"
 
@@ -15,11 +16,11 @@ var errRefusedEarly = errors.New("transaction given up before its COMMIT")
 // publishTransaction sends the messages without receipts between BEGIN and COMMIT, and asks for one receipt, that of
 // COMMIT: one disk sync for all. They are confirmed if that receipt comes and no ERROR of any kind came since BEGIN, as
 // the broker commits a transaction without the messages whose frames it did not like.
-func (p *Publisher) publishTransaction(messages []jobs.Message) *jobs.PublishError {
+func (p *Publisher) publishTransaction(ctx context.Context, messages []jobs.Message) *jobs.PublishError {
 	c := p.conn
 	receipt := p.nextReceipts(1)
 	c.batch.expect(receipt, 1)
-	committing, err := p.sendTransaction(receipt, messages)
+	committing, err := p.sendTransaction(ctx, receipt, messages)
 	if err == nil {
 		err = c.await(1, p.cfg.ReceiptTimeout)
 	}
@@ -41,7 +42,7 @@ func (p *Publisher) publishTransaction(messages []jobs.Message) *jobs.PublishErr
 }
 
 // sendTransaction writes the whole transaction. committing says that COMMIT, or a part of it, may be on its way.
-func (p *Publisher) sendTransaction(receipt uint64, messages []jobs.Message) (committing bool, err error) {
+func (p *Publisher) sendTransaction(ctx context.Context, receipt uint64, messages []jobs.Message) (committing bool, err error) {
 	c := p.conn
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -51,7 +52,7 @@ func (p *Publisher) sendTransaction(receipt uint64, messages []jobs.Message) (co
 	common = append(common, '\n')
 	p.buffer = appendCommand(p.buffer, frame.BEGIN, frame.Transaction, id)
 	for i := range messages {
-		if err := p.sendMessage(common, 0, &messages[i]); err != nil {
+		if err := p.sendMessage(ctx, common, 0, &messages[i]); err != nil {
 			return false, err
 		}
 		if len(p.buffer) == 0 && !c.batch.result().clean() {
@@ -62,5 +63,5 @@ func (p *Publisher) sendTransaction(receipt uint64, messages []jobs.Message) (co
 		return false, errRefusedEarly
 	}
 	p.buffer = appendCommand(p.buffer, frame.COMMIT, frame.Transaction, id, frame.Receipt, id)
-	return true, p.flush()
+	return true, p.flush(ctx)
 }

@@ -2,6 +2,7 @@ package stomp
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,11 +12,11 @@ import (
 
 // publishWindow sends every message with a receipt of its own, up to Window of them unanswered. Each message has an
 // outcome of its own.
-func (p *Publisher) publishWindow(messages []jobs.Message) *jobs.PublishError {
+func (p *Publisher) publishWindow(ctx context.Context, messages []jobs.Message) *jobs.PublishError {
 	c := p.conn
 	first := p.nextReceipts(len(messages))
 	c.batch.expect(first, len(messages))
-	err := p.sendWindow(first, messages)
+	err := p.sendWindow(ctx, first, messages)
 	now := c.batch.result()
 	if err == nil && now.clean() {
 		return nil
@@ -53,10 +54,10 @@ func windowFault(now result, err error) jobs.Fault {
 
 // sendWindow writes the messages and waits for an answer to each. It refills the window with every answer: waiting for
 // several would meet the 40 ms by which TCP delays the acknowledgement that ActiveMQ Classic waits for (Nagle).
-func (p *Publisher) sendWindow(first uint64, messages []jobs.Message) error {
+func (p *Publisher) sendWindow(ctx context.Context, first uint64, messages []jobs.Message) error {
 	for sent, answers := 0, 0; answers < len(messages); answers = p.conn.batch.result().answers {
 		end := min(answers+p.cfg.Window, len(messages))
-		if err := p.sendRange(first, messages, sent, end); err != nil {
+		if err := p.sendRange(ctx, first, messages, sent, end); err != nil {
 			return err
 		}
 		sent = end
@@ -68,13 +69,13 @@ func (p *Publisher) sendWindow(first uint64, messages []jobs.Message) error {
 }
 
 // sendRange writes the messages from sent to end.
-func (p *Publisher) sendRange(first uint64, messages []jobs.Message, sent, end int) error {
+func (p *Publisher) sendRange(ctx context.Context, first uint64, messages []jobs.Message, sent, end int) error {
 	p.conn.writing.Lock()
 	defer p.conn.writing.Unlock()
 	for i := sent; i < end; i++ {
-		if err := p.sendMessage(nil, first+uint64(i), &messages[i]); err != nil {
+		if err := p.sendMessage(ctx, nil, first+uint64(i), &messages[i]); err != nil {
 			return err
 		}
 	}
-	return p.flush()
+	return p.flush(ctx)
 }

@@ -40,12 +40,15 @@ func (a *app) drainOnce(cmd *cobra.Command, flags *serviceFlags, output outputFo
 	if err != nil {
 		return err
 	}
-	s, err := a.openService(ctx, c, opening{grace: flags.grace(), log: log})
+	s, err := a.openService(ctx, c, opening{grace: flags.grace(), alone: true, log: log})
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
 	defer s.db.Close()
 	summaries, err := s.Once(ctx)
+	if summaries == nil {
+		return stoppedEarly(ctx, err)
+	}
 	if printErr := a.printSummaries(output, summaries); printErr != nil {
 		return errors.Join(printErr, err)
 	}

@@ -75,12 +75,16 @@ func codeOf(err error) int {
 	var ended signalled
 	var published *jobs.PublishError
 	var connect *jobs.ConnectError
+	var owned *jobs.OwnedError
+	var paused *jobs.PausedError
+	var changing *store.ChangingError
 	switch {
 	case errors.As(err, &withCode):
 		return withCode.code
 	case errors.As(err, &ended):
 		return ended.exitCode()
-	case errors.As(err, &schema):
+	case errors.As(err, &schema), errors.As(err, &owned), errors.As(err, &paused),
+		errors.As(err, &changing), errors.Is(err, store.ErrNoJob):
 		return exitRefused
 	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration:
 		return exitUsage
@@ -100,7 +104,8 @@ ActiveMQ, waits for the broker's receipt and only then marks the row done.
 Every flag can also be given as an environment variable: --shutdown-timeout as MODULO_SHUTDOWN_TIMEOUT.`,
 		Example: `  modulo demo                         everything on this machine, with private servers
   modulo migrate up                   create or update the schema modulo
-  modulo run --workers 5              the service
+  modulo run --workers 5              the service, in any number of processes
+  modulo workers set outbox 8         another number of workers, live
   modulo rows list outbox             rows that failed`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -122,7 +127,8 @@ Every flag can also be given as an environment variable: --shutdown-timeout as M
 	})
 	root.AddCommand(
 		a.runCommand(), a.onceCommand(), a.demoCommand(), a.migrateCommand(), a.initCommand(),
-		a.statusCommand(), a.rowsCommand(), a.versionCommand(),
+		a.statusCommand(), a.workersCommand(), a.pauseCommand(), a.resumeCommand(), a.triggerCommand(),
+		a.rowsCommand(), a.versionCommand(),
 	)
 	root.SetIn(a.in)
 	root.SetOut(a.out)

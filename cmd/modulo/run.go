@@ -22,6 +22,7 @@ their receipts and marks, and the process ends with 0 within --shutdown-timeout.
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, &flags) },
 	}
 	flags.add(cmd)
+	cmd.Flags().IntVar(&flags.maxWorkers, "max-workers", 0, "most workers of this instance, of all jobs (default: no limit)")
 	return cmd
 }
 
@@ -31,11 +32,16 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	if err != nil {
 		return err
 	}
+	if flags.maxWorkers < 0 {
+		return exit(exitUsage, fmt.Errorf("--max-workers %d is negative", flags.maxWorkers))
+	}
 	c, err := a.load(flags.overrides(cmd))
 	if err != nil {
 		return err
 	}
-	s, err := a.openService(ctx, c, opening{patience: startPatience, grace: flags.grace(), log: log})
+	s, err := a.openService(ctx, c, opening{
+		patience: startPatience, grace: flags.grace(), maxWorkers: flags.maxWorkers, log: log,
+	})
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}

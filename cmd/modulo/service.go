@@ -20,6 +20,7 @@ const startPatience = time.Minute
 // serviceFlags are the flags of run and once.
 type serviceFlags struct {
 	workers, batch, window int
+	maxWorkers             int // of run
 	every                  time.Duration
 	cron, timezone         string
 	confirm                string
@@ -76,7 +77,10 @@ type service struct {
 type opening struct {
 	patience time.Duration // how long to wait for a database that is not up yet
 	grace    time.Duration // how long batches in flight may take to finish after a stop
-	log      zerolog.Logger
+	// maxWorkers is the most that this process takes; 0: no limit.
+	maxWorkers int
+	alone      bool // as the only instance
+	log        zerolog.Logger
 }
 
 // openService connects to the database, checks schema and jobs against it, and puts the workers together. The
@@ -102,15 +106,23 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, err
 	}
-	newWorker := func(_ context.Context, job *jobs.Job, shard jobs.Shard) (*jobs.Worker, error) {
-		rows := sources[job.Name].Worker(shard)
-		return jobs.NewWorker(jobs.WorkerConfig{
-			Job: job, Shard: shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(), Log: o.log, Grace: o.grace,
-		})
-	}
-	workers, err := jobs.NewService(ctx, c.JobList(), db.NextEpoch, newWorker)
+	ownership, err := db.NewOwnership(store.OwnershipConfig{
+		Jobs: c.JobList(), Timing: c.Timing(), MaxWorkers: o.maxWorkers, Alone: o.alone, Version: version(),
+	})
 	if err != nil {
 		return nil, err
+	}
+	newWorker := func(_ context.Context, job *jobs.Job, shard jobs.Shard, lease *jobs.Lease) (*jobs.Worker, error) {
+		rows := sources[job.Name].Worker(shard)
+		return jobs.NewWorker(jobs.WorkerConfig{
+			Job: job, Shard: shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(), Lease: lease, Log: o.log, Grace: o.grace,
+		})
+	}
+	workers, err := jobs.NewService(jobs.ServiceConfig{
+		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Log: o.log,
+	})
+	if err != nil {
+		return nil, exit(exitUsage, err)
 	}
 	return &service{workers, db, mq, sources}, nil
 }

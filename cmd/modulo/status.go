@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -20,7 +21,7 @@ const backlogLimit = 1_000_000
 func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [JOB]",
-		Short: "Jobs, backlog, age of the oldest pending row, failed rows",
+		Short: "Jobs, their workers and owners, backlog, age of the oldest pending row, failed rows",
 		Args:  cobra.MaximumNArgs(1),
 	}
 	output := outputFlag(cmd)
@@ -45,7 +46,11 @@ func (a *app) statusCommand() *cobra.Command {
 // jobStatus is one job of status -o json.
 type jobStatus struct {
 	Job             string         `json:"job"`
-	Workers         int            `json:"workers"`
+	State           string         `json:"state"`
+	Workers         int            `json:"workers"` // in force
+	Owned           int            `json:"workers_owned"`
+	ChangingTo      int            `json:"changing_to,omitempty"`
+	Instances       int            `json:"instances"`
 	Backlog         int            `json:"backlog"`
 	BacklogComplete bool           `json:"backlog_complete"` // false: there are at least as many
 	OldestSeconds   float64        `json:"oldest_pending_age_seconds"`
@@ -65,15 +70,23 @@ func (a *app) printStatus(ctx context.Context, output outputFormat, db *store.DB
 	if err != nil {
 		return err
 	}
-	p := printed{head: []string{"JOB", "WORKERS", "BACKLOG", "OLDEST", "FAILED", "RETRYING"}}
+	p := printed{head: []string{"JOB", "STATE", "OWNED", "BACKLOG", "OLDEST", "FAILED", "RETRYING"}}
 	lines := []jobStatus{}
 	for _, job := range c.JobList() {
-		backlog, err := sources[job.Name].Backlog(ctx, job.Workers, backlogLimit)
+		control, err := db.Control(ctx, job.Name)
+		if errors.Is(err, store.ErrNoJob) {
+			control, err = store.Control{Workers: job.Workers}, nil
+		}
+		if err != nil {
+			return err
+		}
+		backlog, err := sources[job.Name].Backlog(ctx, control.Workers, backlogLimit)
 		if err != nil {
 			return err
 		}
 		line := jobStatus{
-			Job: job.Name, Workers: job.Workers, Backlog: backlog.Pending(), BacklogComplete: backlog.Complete,
+			Job: job.Name, State: stateOf(control), Workers: control.Workers, Owned: control.Owned(), ChangingTo: control.Next,
+			Instances: control.Instances, Backlog: backlog.Pending(), BacklogComplete: backlog.Complete,
 			OldestSeconds: backlog.Oldest().Seconds(), Failed: backlog.Failed, Retrying: backlog.Retrying,
 		}
 		for number, w := range backlog.Workers {
@@ -81,12 +94,27 @@ func (a *app) printStatus(ctx context.Context, output outputFormat, db *store.DB
 		}
 		lines = append(lines, line)
 		p.rows = append(p.rows, []string{
-			line.Job, strconv.Itoa(line.Workers), atLeast(line.Backlog, line.BacklogComplete), age(backlog.Oldest()),
+			line.Job, line.State, fmt.Sprintf("%d/%d", line.Owned, line.Workers), atLeast(line.Backlog, line.BacklogComplete), age(backlog.Oldest()),
 			strconv.Itoa(line.Failed), strconv.Itoa(line.Retrying),
 		})
 	}
 	p.value = lines
 	return a.print(output, p)
+}
+
+// stateOf says in a word or two what a job does.
+func stateOf(c store.Control) string {
+	switch {
+	case c.Next != 0:
+		return fmt.Sprintf("changing %d -> %d", c.Workers, c.Next)
+	case c.Paused:
+		return "paused"
+	case c.Owned() == 0:
+		return "stopped"
+	case c.Owned() < c.Workers:
+		return "partly unowned"
+	}
+	return "running"
 }
 
 func atLeast(count int, complete bool) string {

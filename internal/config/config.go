@@ -21,9 +21,10 @@ import (
 
 // Config is everything that can be set. Load returns it complete and checked.
 type Config struct {
-	Database Database          `yaml:"database"`
-	Broker   Broker            `yaml:"broker"`
-	Jobs     map[string]rawJob `yaml:"jobs"`
+	Database  Database          `yaml:"database"`
+	Broker    Broker            `yaml:"broker"`
+	Ownership Ownership         `yaml:"ownership"`
+	Jobs      map[string]rawJob `yaml:"jobs"`
 
 	jobs []*jobs.Job
 }
@@ -60,6 +61,14 @@ type TLS struct {
 	ServerName string `yaml:"server_name"`
 }
 
+// Ownership says how soon instances notice that one of them is gone.
+type Ownership struct {
+	Lease     Duration `yaml:"lease"`     // after this time without a heartbeat an instance's workers are taken over
+	Heartbeat Duration `yaml:"heartbeat"` // between renewals of the lease
+	Margin    Duration `yaml:"margin"`    // that much earlier an instance stops sending
+	Tick      Duration `yaml:"tick"`      // between looks at who runs what
+}
+
 // Overrides are the values of flags and environment variables; nil or empty where none was given.
 type Overrides struct {
 	DatabaseURL, BrokerURL string
@@ -94,11 +103,16 @@ func Load(path string, lookup func(string) (string, bool), over Overrides) (*Con
 }
 
 func defaults() *Config {
+	timing := jobs.DefaultTiming()
 	return &Config{
 		Database: Database{MaxConns: 16, StatementTimeout: Duration(time.Minute)},
 		Broker: Broker{
 			URL: "stomp://127.0.0.1:61613", Confirm: "auto", Window: 256,
 			Heartbeat: Duration(10 * time.Second), ReceiptTimeout: Duration(30 * time.Second),
+		},
+		Ownership: Ownership{
+			Lease: Duration(timing.Lease), Heartbeat: Duration(timing.Heartbeat),
+			Margin: Duration(timing.Margin), Tick: Duration(timing.Tick),
 		},
 	}
 }
@@ -218,7 +232,7 @@ func (c *Config) apply(over Overrides) error {
 	if over.Window != nil {
 		c.Broker.Window = *over.Window
 	}
-	problems := []error{c.checkDatabase(), c.readPassword()}
+	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership()}
 	if c.Broker.Window < 1 {
 		problems = append(problems, fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window))
 	}
@@ -246,6 +260,22 @@ func (c *Config) checkDatabase() error {
 		return fmt.Errorf("database.statement_timeout: %s is less than 1s", time.Duration(c.Database.StatementTimeout))
 	}
 	return nil
+}
+
+func (c *Config) checkOwnership() error {
+	if err := c.Timing().Check(); err != nil {
+		return fmt.Errorf("ownership: %w", err)
+	}
+	return nil
+}
+
+// Timing is the ownership part as the package jobs wants it.
+func (c *Config) Timing() jobs.Timing {
+	o := c.Ownership
+	return jobs.Timing{
+		Lease: time.Duration(o.Lease), Heartbeat: time.Duration(o.Heartbeat),
+		Margin: time.Duration(o.Margin), Tick: time.Duration(o.Tick),
+	}
 }
 
 func (c *Config) readPassword() error {

@@ -53,6 +53,7 @@ type rawJob struct {
 // job fills in the defaults and checks the result.
 func (r rawJob) job(name string, over Overrides) (*jobs.Job, error) {
 	r.override(over)
+	stated := r.Workers != nil
 	if r.Source.Table == "" && name == outboxJob {
 		r.Source.Table = outboxTable
 	}
@@ -61,7 +62,7 @@ func (r rawJob) job(name string, over Overrides) (*jobs.Job, error) {
 	}
 	r.generalDefaults(name)
 	job := &jobs.Job{
-		Name: name, Workers: *r.Workers, Batch: *r.Batch, Ordered: r.Ordered,
+		Name: name, Workers: *r.Workers, Stated: stated, Batch: *r.Batch, Ordered: r.Ordered,
 		Schedule: jobs.Schedule{Cron: r.Cron, Timezone: r.Timezone},
 		Source: jobs.Source{
 			Table: r.Source.Table, ID: r.Source.ID, Where: r.Source.Where, ShardBy: r.Source.ShardBy, DoneSet: r.Done.Set,

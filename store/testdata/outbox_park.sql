@@ -1,3 +1,8 @@
+with fence as materialized (
+  select from modulo.workers as w
+  where w.job = 'outbox' and w.number = $8::int and w.epoch = $9::bigint and w.owner is not null
+  for share
+), parked as (
 insert into modulo.failures as f
   (job, row_id, key, event_id, attempts, next_attempt_at, failed_at, error_class, last_error, delivered)
 select 'outbox', u.row_id, null::text, u.event_id, u.attempts, now() + make_interval(secs => u.retry_after),
@@ -5,6 +10,7 @@ select 'outbox', u.row_id, null::text, u.event_id, u.attempts, now() + make_inte
 from unnest($1::bigint[], $2::text[], $3::int[], $4::float8[], $5::text[], $6::text[], $7::boolean[])
   as u (row_id, event_id, attempts, retry_after, error_class, last_error, delivered)
 join "modulo"."outbox" as t on t."id" = u.row_id
+where $9::bigint = 0 or exists (select from fence)
 order by u.row_id
 on conflict (job, row_id) do update set
   event_id = case when excluded.event_id = '' then f.event_id else excluded.event_id end,
@@ -15,3 +21,5 @@ on conflict (job, row_id) do update set
   last_error = excluded.last_error,
   delivered = f.delivered or (excluded.delivered and f.discarded_at is null),
   updated_at = now()
+)
+select $9::bigint = 0 or exists (select from fence)

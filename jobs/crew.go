@@ -1,0 +1,191 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// crew is the workers of one job that run in this instance.
+type crew struct {
+	job       *Job
+	newWorker NewWorkerFunc
+	log       zerolog.Logger
+
+	mu      sync.Mutex // the clock triggers from goroutines of its own
+	runners map[int]*runner
+
+	state     JobState // as of the last tick
+	known     bool     // there was a tick
+	unowned   time.Time
+	triggered int64
+}
+
+// runner is a worker in its goroutine.
+type runner struct {
+	owned    Owned
+	triggers chan struct{}
+	stop     context.CancelFunc
+	ended    chan struct{} // closed when Worker.Run has returned, after owned.Unfinished was set
+}
+
+func newCrew(job *Job, newWorker NewWorkerFunc, log zerolog.Logger) *crew {
+	return &crew{
+		job: job, newWorker: newWorker, runners: map[int]*runner{},
+		log: log.With().Str("job", job.Name).Logger(),
+	}
+}
+
+func (r *runner) hasEnded() bool {
+	select {
+	case <-r.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// trigger begins a pass of every worker. A trigger that comes during a pass is kept, a second one is dropped.
+func (c *crew) trigger() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.runners {
+		r.trigger()
+	}
+}
+
+func (r *runner) trigger() {
+	select {
+	case r.triggers <- struct{}{}:
+	default:
+	}
+}
+
+// apply starts and stops workers as a tick wants it, and returns those that have stopped and are to be released. ctx
+// ends when the service stops. wake is called when a worker has ended. It reports false if a worker runs that the
+// instance does not own: then nothing that it believes can be trusted.
+func (c *crew) apply(ctx context.Context, m *membership, state JobState) (released []Owned, trusted bool, err error) {
+	c.tell(state)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for number, r := range c.runners {
+		if !slices.ContainsFunc(state.Owned, func(o Owned) bool { return o.Shard == r.owned.Shard }) {
+			c.log.Error().Int("worker", number).Int64("epoch", r.owned.Epoch).Msg("worker was taken away; its lease is given up")
+			return nil, false, nil
+		}
+	}
+	for _, owned := range state.Owned {
+		r := c.runners[owned.Number]
+		stop := owned.GiveBack || state.Paused || ctx.Err() != nil
+		switch {
+		case r != nil && !r.hasEnded():
+			if stop {
+				r.stop()
+			}
+		case owned.GiveBack:
+			if r != nil {
+				owned = r.owned
+				delete(c.runners, owned.Number)
+			}
+			released = append(released, owned)
+		case !stop && !state.Hold:
+			if r != nil {
+				owned = r.owned
+			}
+			if err := c.start(ctx, m, owned); err != nil {
+				return nil, true, err
+			}
+		}
+	}
+	if c.known && state.Triggered != c.triggered {
+		for _, r := range c.runners {
+			r.trigger()
+		}
+	}
+	c.known, c.triggered = true, state.Triggered
+	return released, true, nil
+}
+
+// start runs a worker. At intervals it begins with a pass; by a cron expression only if the last owner left one
+// unfinished. c.mu is held.
+func (c *crew) start(ctx context.Context, m *membership, owned Owned) error {
+	worker, err := c.newWorker(ctx, c.job, owned.Shard, m.lease)
+	if err != nil {
+		return fmt.Errorf("worker %d/%d of job %s: %w", owned.Number, owned.Of, c.job.Name, err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	r := &runner{owned: owned, triggers: make(chan struct{}, 1), stop: stop, ended: make(chan struct{})}
+	if owned.Unfinished || c.job.Schedule.Cron == "" {
+		r.trigger()
+	}
+	c.runners[owned.Number] = r
+	m.working.Go(func() {
+		defer m.wake()
+		defer close(r.ended)
+		defer stop()
+		r.owned.Unfinished = worker.Run(ctx, r.triggers)
+	})
+	c.log.Debug().Int("worker", owned.Number).Int("of", owned.Of).Int64("epoch", owned.Epoch).Msg("worker starts")
+	return nil
+}
+
+// running says whether a worker has not ended yet.
+func (c *crew) running() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.runners {
+		if !r.hasEnded() {
+			return true
+		}
+	}
+	return false
+}
+
+// size is the number of workers that were started and not released yet.
+func (c *crew) size() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.runners)
+}
+
+// forget drops the runners of a membership that is over.
+func (c *crew) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.runners)
+}
+
+// unownedPatience is how many ticks workers may be without an owner before that is told.
+const unownedPatience = 5
+
+// tell logs what has changed since the last tick.
+func (c *crew) tell(state JobState) {
+	before := c.state
+	c.state = state
+	owned := func(s JobState) int {
+		return len(slices.DeleteFunc(slices.Clone(s.Owned), func(o Owned) bool { return o.GiveBack }))
+	}
+	if owned(before) != owned(state) || before.Workers != state.Workers || before.Paused != state.Paused || before.Next != state.Next {
+		c.log.Info().Int("owned", owned(state)).Int("workers", state.Workers).Int("changing_to", state.Next).
+			Bool("paused", state.Paused).Msg("workers of this instance")
+	}
+}
+
+// tellUnowned warns, now and then, of workers that nobody takes.
+func (c *crew) tellUnowned(state JobState, patience time.Duration) {
+	now := time.Now()
+	switch {
+	case state.Unowned == 0 || state.Next != 0 || state.Hold:
+		c.unowned = time.Time{}
+	case c.unowned.IsZero():
+		c.unowned = now.Add(patience)
+	case now.After(c.unowned):
+		c.unowned = now.Add(troubleInterval)
+		c.log.Warn().Int("unowned", state.Unowned).Int("workers", state.Workers).
+			Msg("workers have no owner: their rows wait; start more instances or raise --max-workers")
+	}
+}

@@ -1,0 +1,107 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// Summary is what Once did for a job.
+type Summary struct {
+	Job     string
+	Workers int
+	Outcome Outcome
+}
+
+// Once drains every worker once, all at the same time, as the only instance: the Ownership must give it every worker or
+// an error. The summaries are complete as far as an error let the workers come.
+func (s *Service) Once(ctx context.Context) ([]Summary, error) {
+	m, err := s.join(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	beats, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
+	var beating sync.WaitGroup
+	beating.Go(func() { s.beat(beats, m) })
+	var summaries []Summary
+	state, err := s.ownAll(ctx, m)
+	if err == nil {
+		summaries, err = s.drainAll(ctx, m, state)
+		err = errors.Join(err, s.releaseAll(ctx, m, state))
+	}
+	stopBeating()
+	beating.Wait()
+	return summaries, errors.Join(err, s.leave(ctx, m))
+}
+
+// ownAll ticks until the instance owns every worker of its jobs.
+func (s *Service) ownAll(ctx context.Context, m *membership) (Tick, error) {
+	for {
+		state, err := m.instance.Tick(ctx, false)
+		if err != nil {
+			return Tick{}, err
+		}
+		all := true
+		for _, job := range state.Jobs {
+			if job.Paused {
+				return Tick{}, &PausedError{job.Job}
+			}
+			all = all && len(job.Owned) == job.Workers && job.Next == 0 && !job.Hold
+		}
+		if all {
+			return state, nil
+		}
+		if !pause(ctx, s.Timing.Tick/soonTicks) {
+			return Tick{}, context.Cause(ctx)
+		}
+	}
+}
+
+func (s *Service) drainAll(ctx context.Context, m *membership, state Tick) ([]Summary, error) {
+	summaries := make([]Summary, len(state.Jobs))
+	problems := make([]error, len(state.Jobs))
+	var running sync.WaitGroup
+	for i, job := range state.Jobs {
+		running.Go(func() { summaries[i], problems[i] = s.drainJob(ctx, m, s.Jobs[i], job) })
+	}
+	running.Wait()
+	return summaries, errors.Join(problems...)
+}
+
+// drainJob drains the workers of a job once, and notes which of them did not finish.
+func (s *Service) drainJob(ctx context.Context, m *membership, job *Job, state JobState) (Summary, error) {
+	outcomes, problems := make([]Outcome, len(state.Owned)), make([]error, len(state.Owned))
+	var running sync.WaitGroup
+	for i := range state.Owned {
+		owned := &state.Owned[i]
+		running.Go(func() {
+			worker, err := s.NewWorker(ctx, job, owned.Shard, m.lease)
+			if err == nil {
+				outcomes[i], err = worker.Drain(ctx)
+			}
+			owned.Unfinished = err != nil || ctx.Err() != nil
+			if err != nil {
+				problems[i] = fmt.Errorf("job %s, worker %d: %w", job.Name, owned.Number, err)
+			}
+		})
+	}
+	running.Wait()
+	summary := Summary{Job: job.Name, Workers: state.Workers}
+	for _, outcome := range outcomes {
+		summary.Outcome.Add(outcome)
+	}
+	return summary, errors.Join(problems...)
+}
+
+// releaseAll says of each worker whether it finished its pass.
+func (s *Service) releaseAll(ctx context.Context, m *membership, state Tick) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timing.Heartbeat)
+	defer cancel()
+	for _, job := range state.Jobs {
+		if err := m.instance.Release(ctx, job.Job, job.Owned); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"modulo/jobs"
+)
+
+// ErrNoJob says that no instance has ever run the job on this database.
+var ErrNoJob = errors.New("no instance has run this job yet")
+
+// ChangingError says that another change of K is under way.
+type ChangingError struct {
+	Job      string
+	From, To int
+}
+
+func (e *ChangingError) Error() string {
+	return fmt.Sprintf("job %s is being changed from %d to %d workers by somebody else", e.Job, e.From, e.To)
+}
+
+// Control is what all instances agree on about a job.
+type Control struct {
+	Job        string
+	Generation int64
+	Workers    int // K in force
+	Next       int // K that is being changed to; 0: none
+	Paused     bool
+	Instances  int // live instances that run the job
+	Owners     []WorkerOwner
+}
+
+// WorkerOwner is one worker of the generation in force.
+type WorkerOwner struct {
+	Number    int
+	Epoch     int64
+	Instance  string // empty: nobody
+	Host      string
+	PID       int
+	ChangedAt time.Time // when it got, or lost, its owner
+	Expires   time.Duration
+}
+
+// Owned is how many workers have an owner.
+func (c Control) Owned() int {
+	n := 0
+	for _, o := range c.Owners {
+		if o.Instance != "" {
+			n++
+		}
+	}
+	return n
+}
+
+const controlSQL = `select job, generation, workers, coalesce(next_workers, 0), paused,
+  (select count(*) from modulo.instances as i where j.job = any(i.jobs) and i.expires_at > clock_timestamp())
+from modulo.jobs as j where job = $1::text`
+
+const ownersSQL = `select w.number, w.epoch, coalesce(w.owner::text, ''), coalesce(i.host, ''), coalesce(i.pid, 0), w.changed_at,
+  coalesce(extract(epoch from i.expires_at - clock_timestamp()), 0)::float8
+from modulo.workers as w left join modulo.instances as i on i.instance = w.owner
+where w.job = $1::text and w.generation = $2::bigint
+order by w.number`
+
+// Control reads the state of a job; ErrNoJob where there is none.
+func (db *DB) Control(ctx context.Context, job string) (Control, error) {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	var c Control
+	err := db.pool.QueryRow(ctx, controlSQL, job).Scan(&c.Job, &c.Generation, &c.Workers, &c.Next, &c.Paused, &c.Instances)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNoJob
+	}
+	if err != nil {
+		return Control{}, fmt.Errorf("job %s: %w", job, err)
+	}
+	rows, err := db.pool.Query(ctx, ownersSQL, job, c.Generation)
+	if err != nil {
+		return Control{}, fmt.Errorf("workers of %s: %w", job, err)
+	}
+	c.Owners, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (o WorkerOwner, err error) {
+		var expires float64
+		err = row.Scan(&o.Number, &o.Epoch, &o.Instance, &o.Host, &o.PID, &o.ChangedAt, &expires)
+		o.Expires = time.Duration(expires * float64(time.Second))
+		return o, err
+	})
+	return c, wrap("workers of "+job, err)
+}
+
+// changeSQL asks for another K; the first who asks wins. $1 job, $2 the generation that was looked at, $3 K.
+const changeSQL = `update modulo.jobs set next_workers = $3::int
+where job = $1::text and generation = $2::bigint and next_workers is null and workers <> $3::int`
+
+// ChangeWorkers asks for another K, which comes into force once no worker of the present generation has an owner, and
+// returns the state before. A *ChangingError says that another change is under way.
+func (db *DB) ChangeWorkers(ctx context.Context, job string, workers int) (Control, error) {
+	if workers < 1 || workers > jobs.MaxWorkers {
+		return Control{}, fmt.Errorf("%d workers: not within 1 and %d", workers, jobs.MaxWorkers)
+	}
+	for {
+		before, err := db.Control(ctx, job)
+		switch {
+		case err != nil:
+			return before, err
+		case before.Next != 0 && before.Next != workers:
+			return before, &ChangingError{job, before.Workers, before.Next}
+		case before.Next == workers, before.Workers == workers:
+			return before, nil
+		}
+		changed, err := db.control(ctx, "change workers of "+job, changeSQL, job, before.Generation, workers)
+		if err != nil || changed {
+			return before, err
+		}
+	}
+}
+
+// Advance does what any instance does for a change of K at its next tick: it frees the workers of dead instances and
+// begins the next generation if no worker has an owner. So a change ends without any instance, too.
+func (db *DB) Advance(ctx context.Context, job string) error {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("change workers of %s: %w", job, err)
+	}
+	defer conn.Release()
+	if _, err := reap(ctx, conn.Conn()); err != nil {
+		return err
+	}
+	return wrap("change workers of "+job, switchGeneration(ctx, conn, job))
+}
+
+const abortSQL = `update modulo.jobs set next_workers = null where job = $1::text and next_workers is not null`
+
+// AbortChange takes a change of K back that is not yet in force; false if there was none.
+func (db *DB) AbortChange(ctx context.Context, job string) (bool, error) {
+	return db.control(ctx, "abort change of "+job, abortSQL, job)
+}
+
+const pauseSQL = `update modulo.jobs set paused = $2::boolean where job = $1::text`
+
+// Pause makes all instances begin no new batch of the job, or go on. False: the job was never run.
+func (db *DB) Pause(ctx context.Context, job string, paused bool) (bool, error) {
+	return db.control(ctx, "pause "+job, pauseSQL, job, paused)
+}
+
+const triggerSQL = `update modulo.jobs set triggered = triggered + 1 where job = $1::text`
+
+// Trigger makes every worker of the job begin a pass. False: the job was never run.
+func (db *DB) Trigger(ctx context.Context, job string) (bool, error) {
+	return db.control(ctx, "trigger "+job, triggerSQL, job)
+}
+
+// control runs a statement on a job's row and says whether it changed it.
+func (db *DB) control(ctx context.Context, doing, statement string, args ...any) (bool, error) {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	changed, err := db.pool.Exec(ctx, statement, args...)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", doing, err)
+	}
+	return changed.RowsAffected() > 0, nil
+}

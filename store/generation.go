@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"modulo/jobs"
+)
+
+// stateWorkersSQL makes a stated K known and asks for a change to it, unless it is the one stated last or another change is
+// under way. $1 job, $2 K.
+const stateWorkersSQL = `update modulo.jobs
+set stated_workers = $2::int, next_workers = nullif($2::int, workers)
+where job = $1::text and stated_workers is distinct from $2::int and (next_workers is null or next_workers = $2::int)`
+
+const statedSQL = `select stated_workers is not distinct from $2::int from modulo.jobs where job = $1::text`
+
+// state makes known the numbers of workers that were stated for this process. What a change under way keeps it from
+// is left for the next tick.
+func (i *instance) state(ctx context.Context, conn *pgx.Conn) error {
+	var waiting []*jobs.Job
+	for _, job := range i.wishes {
+		changed, err := conn.Exec(ctx, stateWorkersSQL, job.Name, job.Workers)
+		stated := err == nil && changed.RowsAffected() > 0
+		if err == nil && !stated {
+			err = conn.QueryRow(ctx, statedSQL, job.Name, job.Workers).Scan(&stated)
+		}
+		if err != nil {
+			return fmt.Errorf("state %d workers of %s: %w", job.Workers, job.Name, err)
+		}
+		if !stated {
+			waiting = append(waiting, job)
+		}
+	}
+	i.wishes = waiting
+	return nil
+}
+
+// switchAll begins the next generation of the jobs that wait for it and have no owner left.
+func (v *view) switchAll(ctx context.Context, conn *pgx.Conn) (switched bool, err error) {
+	for _, j := range v.jobs {
+		if j.next == 0 || j.owned() > 0 {
+			continue
+		}
+		if err := switchGeneration(ctx, conn, j.name); err != nil {
+			return false, fmt.Errorf("change %s to %d workers: %w", j.name, j.next, err)
+		}
+		switched = true
+	}
+	return switched, nil
+}
+
+const lockChangeSQL = `select generation from modulo.jobs where job = $1::text and next_workers is not null for update`
+
+const anyOwnerSQL = `select exists (select from modulo.workers where job = $1::text and generation = $2::bigint and owner is not null)`
+
+// nextGenerationSQL replaces the workers of a generation by those of the next. Whether one of them left a pass
+// unfinished concerns all that share its rows now. $1 job, $2 generation.
+const nextGenerationSQL = `with old as (
+  delete from modulo.workers where job = $1::text and generation = $2::bigint returning unfinished
+), job as (
+  update modulo.jobs set generation = generation + 1, workers = next_workers, next_workers = null
+  where job = $1::text
+  returning generation, workers
+)
+insert into modulo.workers (job, generation, number, unfinished)
+select $1::text, job.generation, generate_series(0, job.workers - 1), (select coalesce(bool_or(unfinished), false) from old)
+from job`
+
+// switchGeneration begins the next generation if no worker of this one has an owner. The lock on the job's row is
+// what acquiring workers waits for, so that none gets an owner in between.
+func switchGeneration(ctx context.Context, conn beginner, job string) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		var generation int64
+		err := tx.QueryRow(ctx, lockChangeSQL, job).Scan(&generation)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil // somebody else has done it
+		}
+		var owned bool
+		if err == nil {
+			err = tx.QueryRow(ctx, anyOwnerSQL, job, generation).Scan(&owned) // a statement of its own: it must see what the lock waited for
+		}
+		if err == nil && !owned {
+			_, err = tx.Exec(ctx, nextGenerationSQL, job, generation)
+		}
+		return err
+	})
+}
+
+// beginner is a connection or a pool.
+type beginner interface {
+	Begin(context.Context) (pgx.Tx, error)
+}
+
+// timelineSQL grows with each fail-over to a standby.
+const timelineSQL = `select ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint`
+
+// moveSQL notes the timeline. Unless it is the first one seen, no worker gets an owner for the time of a lease: what
+// was committed last on the old server may be missing on this one, who owns what included.
+const moveSQL = `update modulo.jobs
+set hold_until = case when timeline is null then hold_until else clock_timestamp() + make_interval(secs => $3::float8) end,
+  timeline = $2::bigint
+where job = any($1::text[]) and timeline is distinct from $2::bigint`
+
+// noteTimeline says whether the database is another server than at the last tick of any instance.
+func (i *instance) noteTimeline(ctx context.Context, conn *pgx.Conn, v *view) (moved bool, err error) {
+	var timeline int64
+	err = conn.QueryRow(ctx, timelineSQL).Scan(&timeline)
+	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) {
+		return false, nil // a service that hides its log does not tell its fail-overs
+	}
+	if err != nil {
+		return false, fmt.Errorf("read timeline: %w", err)
+	}
+	news := false
+	for _, j := range v.jobs {
+		news = news || j.timeline != timeline
+		moved = moved || j.timeline != timeline && j.timeline != 0
+	}
+	if news {
+		_, err = conn.Exec(ctx, moveSQL, i.names, timeline, i.Timing.Lease.Seconds())
+	}
+	if moved {
+		i.db.pool.Reset()
+	}
+	return moved, wrap("note timeline", err)
+}
