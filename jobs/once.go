@@ -96,7 +96,7 @@ func (s *Service) drainJob(ctx context.Context, m *membership, job *Job, state J
 
 // releaseAll says of each worker whether it finished its pass.
 func (s *Service) releaseAll(ctx context.Context, m *membership, state Tick) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timing.Heartbeat)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Farewell/farewells)
 	defer cancel()
 	for _, job := range state.Jobs {
 		if err := m.instance.Release(ctx, job.Job, job.Owned); err != nil {

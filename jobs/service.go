@@ -20,7 +20,10 @@ type ServiceConfig struct {
 	Ownership Ownership
 	NewWorker NewWorkerFunc
 	Timing    Timing
-	Log       zerolog.Logger
+	// Farewell is how long a stop may take for giving back and leaving, after the workers have ended. A database that
+	// does not answer by then finds out by the end of the lease.
+	Farewell time.Duration
+	Log      zerolog.Logger
 }
 
 // Service runs the workers that this process owns, as one instance of any number.
@@ -146,7 +149,7 @@ func (s *Service) leave(ctx context.Context, m *membership) error {
 		return nil
 	}
 	m.lease.lose()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timing.Heartbeat)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Farewell/farewells)
 	defer cancel()
 	if err := m.instance.Leave(ctx); err != nil {
 		s.Log.Warn().Err(err).Dur("lease_ms", s.Timing.Lease).Msg("leave: others wait for the end of the lease")
@@ -182,6 +185,7 @@ func (s *Service) beat(ctx context.Context, m *membership) {
 const (
 	beatRetries = 6 // after a failed heartbeat: that much sooner
 	soonTicks   = 5 // while something changes hands: that many ticks in the time of one
+	farewells   = 4 // calls that fit into Farewell; the last tick and Leave need two, and the rest is slack
 )
 
 // share ticks, and starts and stops workers, until ctx has ended and they have too, or the lease is lost.
@@ -190,7 +194,7 @@ func (s *Service) share(ctx context.Context, m *membership) error {
 	defer unbind()
 	stopping := ctx.Done()
 	for {
-		soon, err := s.tick(ctx, held, m)
+		soon, err := s.tick(ctx, m)
 		if err != nil || held.Err() != nil {
 			return err
 		}
@@ -215,10 +219,18 @@ func (s *Service) share(ctx context.Context, m *membership) error {
 	}
 }
 
-// tick asks once what is to do, and does it. ctx ends when the service stops, held with the lease. An error ends the
-// service.
-func (s *Service) tick(ctx, held context.Context, m *membership) (soon bool, err error) {
+// tickTime is the context of the calls of a tick: it ends with the lease, soon after the service is told to stop, and
+// when a connection hangs while heartbeats get through on theirs.
+func (s *Service) tickTime(ctx context.Context, m *membership) (context.Context, context.CancelFunc) {
+	farewell, cancelFarewell := outlive(ctx, s.Farewell/farewells)
+	held, unbind := m.lease.Bind(farewell)
 	call, cancel := context.WithTimeout(held, s.Timing.trusted())
+	return call, func() { cancel(); unbind(); cancelFarewell() }
+}
+
+// tick asks once what is to do, and does it. ctx ends when the service stops. An error ends the service.
+func (s *Service) tick(ctx context.Context, m *membership) (soon bool, err error) {
+	call, cancel := s.tickTime(ctx, m)
 	defer cancel()
 	state, err := m.instance.Tick(call, ctx.Err() != nil)
 	m.outage.report(&s.Log, err, "ownership")

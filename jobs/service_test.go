@@ -153,7 +153,7 @@ func serveTest(t *testing.T, schedule Schedule, r *registry) (c *counters, stop 
 		})
 	}
 	s, err := NewService(ServiceConfig{
-		Jobs: []*Job{job}, Ownership: r, NewWorker: newWorker, Timing: DefaultTiming(), Log: zerolog.Nop(),
+		Jobs: []*Job{job}, Ownership: r, NewWorker: newWorker, Timing: DefaultTiming(), Farewell: time.Second, Log: zerolog.Nop(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -104,7 +104,8 @@ func (p *protocol) join() {
 		p.rt.Fatal(err)
 	}
 	// The process id is the only thing in the row that can tell instances of one process apart.
-	p.exec("update modulo.instances set pid = $1, started_at = started_at - interval '1 minute' where pid = pg_backend_pid() or pid > 1000", p.now)
+	p.exec("update modulo.instances set pid = $1 where started_at = (select max(started_at) from modulo.instances)", p.now)
+	p.exec("update modulo.instances set started_at = started_at - interval '1 minute'")
 	p.members = append(p.members, &player{Instance: instance, name: p.now, running: map[int]jobs.Owned{}, trusting: true})
 }
 

@@ -103,7 +103,7 @@ func (a *app) demoOn(ctx context.Context, flags demoFlags) (err error) {
 	if err := app.insert(ctx, flags.rows); err != nil {
 		return err
 	}
-	s, err := a.openService(ctx, c, opening{grace: 15 * time.Second, log: log})
+	s, err := a.openService(ctx, c, opening{grace: 15 * time.Second, farewell: 5 * time.Second, log: log})
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (a *app) drainOnce(cmd *cobra.Command, flags *serviceFlags, output outputFo
 	if err != nil {
 		return err
 	}
-	s, err := a.openService(ctx, c, opening{grace: flags.grace(), alone: true, log: log})
+	s, err := a.openService(ctx, c, opening{grace: flags.grace(), farewell: flags.farewell(), alone: true, log: log})
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}

@@ -40,7 +40,7 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 		return err
 	}
 	s, err := a.openService(ctx, c, opening{
-		patience: startPatience, grace: flags.grace(), maxWorkers: flags.maxWorkers, log: log,
+		patience: startPatience, grace: flags.grace(), farewell: flags.farewell(), maxWorkers: flags.maxWorkers, log: log,
 	})
 	if err != nil {
 		return stoppedEarly(ctx, err)

@@ -65,6 +65,9 @@ const closing = 4
 // grace is how long the batches in flight may take to finish.
 func (f *serviceFlags) grace() time.Duration { return f.shutdownTimeout - f.shutdownTimeout/closing }
 
+// farewell is the rest.
+func (f *serviceFlags) farewell() time.Duration { return f.shutdownTimeout - f.grace() }
+
 // service is a jobs.Service on real parts.
 type service struct {
 	*jobs.Service
@@ -77,6 +80,7 @@ type service struct {
 type opening struct {
 	patience time.Duration // how long to wait for a database that is not up yet
 	grace    time.Duration // how long batches in flight may take to finish after a stop
+	farewell time.Duration // how long giving back the workers may take after that
 	// maxWorkers is the most that this process takes; 0: no limit.
 	maxWorkers int
 	alone      bool // as the only instance
@@ -119,7 +123,7 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 		})
 	}
 	workers, err := jobs.NewService(jobs.ServiceConfig{
-		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Log: o.log,
+		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Farewell: o.farewell, Log: o.log,
 	})
 	if err != nil {
 		return nil, exit(exitUsage, err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -105,6 +106,16 @@ const (
 	stopLimit = 10 * time.Second
 	exitSlack = time.Second
 )
+
+// withShortLease are the flags of a service that may be killed: its next start has to wait for the end of the lease.
+func withShortLease(t testing.TB) []string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "modulo.yaml")
+	if err := os.WriteFile(path, []byte("ownership: {lease: 4s, heartbeat: 500ms, margin: 1s, tick: 200ms}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--config", path}
+}
 
 // start returns when the service runs. While the database is away at its start, it ends and is started again.
 func (s *service) start(ctx context.Context) error {

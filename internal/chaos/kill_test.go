@@ -19,8 +19,8 @@ func TestKills(t *testing.T) {
 	pg, database := ownDatabase(t)
 	mq := testservers.OwnBroker(t)
 	stage := newStage(t, database, mq)
-	s := scenario{rounds: choose(1, 10), rows: 20_000, workers: 5, batch: 50, pace: saturating, limit: 2 * time.Minute}
-	service := stage.start(t, s.args()...)
+	s := scenario{rounds: choose(1, 10), rows: 20_000, workers: 5, batch: 50, pace: saturating, limit: 3 * time.Minute}
+	service := stage.start(t, append(s.args(), withShortLease(t)...)...)
 	s.faults = []*fault{
 		{
 			name: "kill -9 of the service", times: 5, repeats: 2 * s.workers, down: 200 * time.Millisecond,

@@ -13,7 +13,7 @@ import (
 // K changes live under load, with three instances: nothing is lost and nothing is repeated.
 func TestChangeOfK(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t)
+	f := newFleet(t, longLease)
 	for range 3 {
 		f.start(f.url, "--workers", "4")
 	}
@@ -45,7 +45,7 @@ func (f *fleet) arrive(more int) {
 // A rolling restart with another --workers: the new value is in force in the end, and a clean stop repeats nothing.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t)
+	f := newFleet(t, longLease)
 	var running []*instance
 	for range 3 {
 		running = append(running, f.start(f.url, "--workers", "4"))
@@ -61,10 +61,13 @@ func TestRollingRestart(t *testing.T) {
 	f.finish(0)
 }
 
+// slack is what a busy machine may add to a time.
+const slack = 3 * time.Second
+
 // Killed instances are taken over when their leases are over; only what they had in flight comes twice.
 func TestKilledInstanceIsTakenOver(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t)
+	f := newFleet(t, shortLease)
 	victim := f.start(f.url, "--workers", "6")
 	f.awaitShared(6, 1)
 	f.start(f.url, "--workers", "6")
@@ -75,7 +78,7 @@ func TestKilledInstanceIsTakenOver(t *testing.T) {
 	f.awaitShared(6, 1)
 	took := time.Since(killed)
 	t.Logf("taken over after %s", took.Round(time.Millisecond))
-	if limit := lease + 2*tick + time.Second; took > limit {
+	if limit := shortLease + 2*tick + slack; took > limit {
 		t.Errorf("take-over took %s, more than %s", took, limit)
 	}
 	f.arrive(150)
@@ -85,7 +88,7 @@ func TestKilledInstanceIsTakenOver(t *testing.T) {
 // A change of K waits for the lease of a dead owner, then goes on.
 func TestChangeOfKWithADeadOwner(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t)
+	f := newFleet(t, shortLease)
 	victim := f.start(f.url, "--workers", "4")
 	f.awaitShared(4, 1)
 	f.start(f.url, "--workers", "4")
@@ -103,7 +106,7 @@ func TestChangeOfKWithADeadOwner(t *testing.T) {
 // An instance that is paused beyond its lease sends nothing when it wakes up: its workers have other owners.
 func TestPausedInstanceDoesNotSend(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t)
+	f := newFleet(t, shortLease)
 	victim := f.start(f.url, "--workers", "6")
 	f.awaitShared(6, 1)
 	f.start(f.url, "--workers", "6")
@@ -122,7 +125,7 @@ func TestPausedInstanceDoesNotSend(t *testing.T) {
 // An instance that is cut off from the database, but not from the broker, has stopped sending before others start.
 func TestInstanceCutOffFromTheDatabase(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t)
+	f := newFleet(t, shortLease)
 	proxy, url := proxyTo(t, f.url)
 	victim := f.start(url, "--workers", "6")
 	f.awaitShared(6, 1)
