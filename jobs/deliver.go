@@ -88,17 +88,18 @@ func (d *sending) deliver(finish context.Context, batch Batch) error {
 		}
 	}
 	messages, failures := w.build(batch)
-	leased, unbind := w.Lease.Bind(finish)
-	err := d.send(leased, messages)
-	unbind()
+	err := d.send(finish, messages)
 	for _, f := range failures {
 		w.hold(f.Key)
 	}
 	return errors.Join(err, w.park(finish, append(failures, d.refused...), d.outcome))
 }
 
-// send publishes the messages in parts that isolate what a connection did not survive before.
-func (d *sending) send(ctx context.Context, messages []Message) error {
+// send publishes the messages in parts that isolate what a connection did not survive before. The end of the lease cuts
+// it short.
+func (d *sending) send(finish context.Context, messages []Message) error {
+	ctx, unbind := d.worker.Lease.Bind(finish)
+	defer unbind()
 	for _, part := range d.suspects.split(messages) {
 		err := d.publish(ctx, part)
 		if err == nil {
@@ -115,13 +116,15 @@ func (d *sending) send(ctx context.Context, messages []Message) error {
 	return nil
 }
 
-// suspect narrows the suspicion after a lost connection. A single message that was set aside, and is lost again after
-// the broker has taken others, is to blame.
+// suspect narrows the suspicion after a lost connection. A message that was set aside, and costs one connection after the
+// other although the broker has taken others, is to blame.
 func (d *sending) suspect(part []Message) {
 	w, id := d.worker, part[0].RowID
-	if since, aside := w.aside[id]; aside && len(part) == 1 {
+	if alone, aside := w.aside[id]; aside && len(part) == 1 {
+		alone.lost++
+		w.aside[id] = alone
 		w.hold(part[0].Key)
-		if w.carried.After(since) {
+		if alone.lost >= enoughLost && w.carried.After(alone.since) {
 			delete(w.aside, id)
 			d.refuse(part[0], "the connection was lost each time this message was sent, though others went through")
 		}
@@ -129,7 +132,7 @@ func (d *sending) suspect(part []Message) {
 	}
 	d.suspects.add(part)
 	if id, ok := d.suspects.single(); ok {
-		w.aside[id] = time.Now()
+		w.aside[id] = isolation{since: time.Now()}
 		d.suspects.clear()
 	}
 }

@@ -101,7 +101,7 @@ func (s *statements) notParked() string {
 }
 
 // due selects the failures whose next attempt has come: row_id, attempts, mark_only, pending (null: no longer), then
-// the columns of a Row. $1 is K, $2 is w, $3 the most rows wanted.
+// the columns of a Row. $1 is K, $2 is w, $3 the most rows wanted, $4 the id to start from.
 func (s *statements) due() string {
 	shardKey := "f.row_id"
 	if s.key != "" {
@@ -117,7 +117,7 @@ func (s *statements) due() string {
 from (
   select f.row_id, f.attempts, f.delivered or f.discarded_at is not null as mark_only
   from modulo.failures as f
-  where f.job = %s and f.failed_at is null and f.next_attempt_at <= now()
+  where f.job = %s and f.failed_at is null and f.next_attempt_at <= now() and f.row_id >= $4::bigint
     and %s %% $1::bigint in ($2::bigint, $2::bigint - $1::bigint)
 %s  order by f.row_id
   limit $3

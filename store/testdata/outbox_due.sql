@@ -2,7 +2,7 @@ select f.row_id, f.attempts, f.mark_only, r.*
 from (
   select f.row_id, f.attempts, f.delivered or f.discarded_at is not null as mark_only
   from modulo.failures as f
-  where f.job = 'outbox' and f.failed_at is null and f.next_attempt_at <= now()
+  where f.job = 'outbox' and f.failed_at is null and f.next_attempt_at <= now() and f.row_id >= $4::bigint
     and f.row_id % $1::bigint in ($2::bigint, $2::bigint - $1::bigint)
   order by f.row_id
   limit $3
