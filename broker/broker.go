@@ -14,8 +14,8 @@ import (
 
 // Broker is a checked configuration. It makes one publisher per worker and is safe for concurrent use.
 type Broker interface {
-	// Publisher returns a publisher that is not connected yet.
-	Publisher() jobs.Publisher
+	// Publisher returns a publisher that is not connected yet, with a token if one is wanted.
+	Publisher(token *stomp.TokenConfig) jobs.Publisher
 	// String lists the addresses, without logins; fit for a log.
 	String() string
 }

@@ -136,7 +136,7 @@ func open(t testing.TB, url string, settings broker.TLS) jobs.Publisher {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := b.Publisher()
+	p := b.Publisher(nil)
 	t.Cleanup(func() {
 		_ = p.Close() // the server of the test answers no goodbye
 	})
@@ -182,7 +182,7 @@ func TestCertificates(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			err := open(t, "stomp+tls://"+tlsServer(t, test.server), test.settings).Connect(t.Context())
+			err := brokertest.Connect(t.Context(), open(t, "stomp+tls://"+tlsServer(t, test.server), test.settings))
 			if test.ok {
 				if err != nil {
 					t.Error(err)
@@ -215,10 +215,10 @@ func TestTLSOnActiveMQ(t *testing.T) {
 
 	settings := broker.TLS{CAFile: brokerCert, CertFile: certFile, KeyFile: keyFile}
 	p := open(t, mq.TLSURL(), settings)
-	brokertest.Await(t, "the connector for TLS, the last to open", func() bool { return p.Connect(t.Context()) == nil })
+	brokertest.Await(t, "the connector for TLS, the last to open", func() bool { return brokertest.Connect(t.Context(), p) == nil })
 	queue := brokertest.Queue(t)
 	messages := brokertest.Texts(queue, "row ", 2000)
-	if err := p.Publish(t.Context(), messages); err != nil {
+	if err := p.Publish(t.Context(), messages, nil); err != nil {
 		t.Fatal(err)
 	}
 	plain := brokertest.Target{Addr: strings.TrimPrefix(mq.URL(), "stomp://")}
@@ -235,7 +235,7 @@ func TestTLSOnActiveMQ(t *testing.T) {
 		"plain to the port of TLS": {"stomp://" + strings.TrimPrefix(mq.TLSURL(), "stomp+tls://"), broker.TLS{}, jobs.FaultConfiguration},
 	} {
 		began := time.Now()
-		err := open(t, test.url, test.settings).Connect(t.Context())
+		err := brokertest.Connect(t.Context(), open(t, test.url, test.settings))
 		if failed := brokertest.ConnectFailed(t, err); failed.Fault < test.fault || time.Since(began) > 10*time.Second {
 			t.Errorf("%s: %s after %s", name, err, time.Since(began))
 		}

@@ -28,9 +28,10 @@ type crew struct {
 // runner is a worker in its goroutine.
 type runner struct {
 	owned    Owned
+	settles  bool // and does nothing else
 	triggers chan struct{}
 	stop     context.CancelFunc
-	ended    chan struct{} // closed when Worker.Run has returned, after owned.Unfinished was set
+	ended    chan struct{} // closed when the worker has returned, after owned.Rest was set
 }
 
 func newCrew(job *Job, newWorker NewWorkerFunc, log zerolog.Logger) *crew {
@@ -83,8 +84,12 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState) (releas
 		stop := owned.GiveBack || state.Paused || ctx.Err() != nil
 		switch {
 		case r != nil && !r.hasEnded():
-			if stop {
+			if stop && !r.settles {
 				r.stop()
+			}
+		case owned.GiveBack && owned.Unsettled && r == nil && ctx.Err() == nil && !state.Hold:
+			if err := c.start(ctx, m, owned); err != nil {
+				return nil, true, err
 			}
 		case owned.GiveBack:
 			if r != nil {
@@ -110,15 +115,15 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState) (releas
 	return released, true, nil
 }
 
-// start runs a worker. At intervals it begins with a pass; by a cron expression only if the last owner left one
+// start runs a worker; one that is to be given back only settles. At intervals it begins with a pass; by a cron expression only if the last owner left one
 // unfinished. c.mu is held.
 func (c *crew) start(ctx context.Context, m *membership, owned Owned) error {
-	worker, err := c.newWorker(ctx, c.job, owned.Shard, m.lease)
+	worker, err := c.newWorker(ctx, c.job, owned, m.lease)
 	if err != nil {
 		return fmt.Errorf("worker %d/%d of job %s: %w", owned.Number, owned.Of, c.job.Name, err)
 	}
 	ctx, stop := context.WithCancel(ctx)
-	r := &runner{owned: owned, triggers: make(chan struct{}, 1), stop: stop, ended: make(chan struct{})}
+	r := &runner{owned: owned, settles: owned.GiveBack, triggers: make(chan struct{}, 1), stop: stop, ended: make(chan struct{})}
 	if owned.Unfinished || c.job.Schedule.Cron == "" {
 		r.trigger()
 	}
@@ -127,7 +132,11 @@ func (c *crew) start(ctx context.Context, m *membership, owned Owned) error {
 		defer m.wake()
 		defer close(r.ended)
 		defer stop()
-		r.owned.Unfinished = worker.Run(ctx, r.triggers)
+		if r.settles {
+			r.owned.Rest = worker.Settle(ctx)
+		} else {
+			r.owned.Rest = worker.Run(ctx, r.triggers)
+		}
 	})
 	c.log.Debug().Int("worker", owned.Number).Int("of", owned.Of).Int64("epoch", owned.Epoch).Msg("worker starts")
 	return nil

@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -145,8 +144,8 @@ func connectionLost(err error) bool {
 // publish sends messages in order, as many at a time as may be under way together.
 func (d *sending) publish(ctx context.Context, messages []Message) error {
 	for len(messages) > 0 {
-		if err := d.worker.Publisher.Connect(ctx); err != nil {
-			return fmt.Errorf("connect to the broker: %w", err)
+		if err := d.worker.reconnect(ctx); err != nil {
+			return err
 		}
 		n := d.worker.together(messages)
 		if err := d.publishPart(ctx, messages[:n]); err != nil {
@@ -209,7 +208,7 @@ func (d *sending) publishOnce(ctx context.Context, messages []Message) (failed *
 	}
 	d.outcome.Sent += len(messages)
 	d.outcome.Repeated += w.forgetDoubts(messages)
-	err := guard(func() error { return w.Publisher.Publish(ctx, messages) })
+	err := guard(func() error { return w.Publisher.Publish(ctx, messages, w.open.with(d.confirmed)) })
 	if err == nil {
 		w.carried = time.Now()
 		for i := range messages {

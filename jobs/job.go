@@ -25,7 +25,17 @@ type Job struct {
 	Ordered bool
 	Message MessageSpec
 	Retry   RetryPolicy
+	Repeats Repeats
 }
+
+// Repeats says whether a row may be sent twice after a crash.
+type Repeats string
+
+const (
+	RepeatsAuto     Repeats = ""         // not where the broker can keep a record of what it has
+	RepeatsNone     Repeats = "none"     // never: a broker that cannot is refused
+	RepeatsPossible Repeats = "possible" // the broker is asked for no record
+)
 
 // Source names the rows of a job: a table, its integer id, which rows are pending and what marks them done.
 // Table and column names are data and get quoted; Where and DoneSet are SQL of the operator, never of a row.

@@ -76,11 +76,10 @@ func (s *Service) drainJob(ctx context.Context, m *membership, job *Job, state J
 	for i := range state.Owned {
 		owned := &state.Owned[i]
 		running.Go(func() {
-			worker, err := s.NewWorker(ctx, job, owned.Shard, m.lease)
+			worker, err := s.NewWorker(ctx, job, *owned, m.lease)
 			if err == nil {
-				outcomes[i], err = worker.Drain(ctx)
+				outcomes[i], owned.Rest, err = worker.Drain(ctx)
 			}
-			owned.Unfinished = err != nil || ctx.Err() != nil
 			if err != nil {
 				problems[i] = fmt.Errorf("job %s, worker %d: %w", job.Name, owned.Number, err)
 			}

@@ -55,9 +55,8 @@ type JobState struct {
 // Owned is a worker that the instance owns.
 type Owned struct {
 	Shard
-	// Unfinished says that the last owner did not finish its pass: begin with one. On Release: this one did not.
-	Unfinished bool
-	GiveBack   bool // finish the batch, stop, and release
+	Rest          // of the last owner; on Release: of this one
+	GiveBack bool // finish the batch, stop, and release; if it is unsettled and was not started: settle it, and release
 }
 
 // OwnedError says that live instances own workers that were wanted alone.

@@ -144,6 +144,7 @@ func (w *Worker) publishAll(ctx, finish context.Context, fetched <-chan flight, 
 		}
 		w.leaveAside(&f.batch)
 		done, err := w.deliver(finish, f.batch, &w.suspects, outcome)
+		w.open.begin(done)
 		confirmed <- delivery{ids: f.ids, done: done}
 		if err != nil {
 			return err
@@ -160,6 +161,7 @@ func (w *Worker) markAll(finish context.Context, confirmed <-chan delivery, outc
 		if err != nil {
 			return err
 		}
+		w.open.end(d.done)
 	}
 	return nil
 }

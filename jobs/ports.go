@@ -15,6 +15,9 @@ type Rows interface {
 	// claimed: the caller drops those it has in flight.
 	Fetch(ctx context.Context, from int64) (Batch, error)
 
+	// Pending returns those of the ids (sorted) that are pending still, in order.
+	Pending(ctx context.Context, ids []int64) ([]int64, error)
+
 	// MarkDone runs the done statement for the ids (sorted, distinct) in one statement. It is idempotent and not
 	// fenced: who holds a receipt tells the truth. A *MarkRefused says that a row, not the database, is the cause.
 	MarkDone(ctx context.Context, ids []int64) error
@@ -37,14 +40,18 @@ type Failures interface {
 
 // Publisher is one worker's connection to the broker. Not safe for concurrent use.
 type Publisher interface {
-	// Connect opens the connection, trying the configured hosts in turn, once each. It does nothing when connected.
-	// Its error is a *ConnectError.
-	Connect(ctx context.Context) error
+	// Connect opens the connection, trying the configured hosts in turn, once each, and tells what the broker recalls
+	// of the worker. It does nothing, and tells nothing, when connected. Its error is a *ConnectError.
+	Connect(ctx context.Context) (Recall, error)
 
 	// Publish sends the messages in order and returns nil once the broker has confirmed every one. Otherwise it
 	// returns a *PublishError; messages that it does not list have an unknown outcome: publish them again with the
-	// same event id. Ending ctx cuts the connection. The messages are not kept.
-	Publish(ctx context.Context, messages []Message) error
+	// same event id, unless a Recall says more. open are the rows confirmed before whose marks may be missing in the
+	// database, which the broker is to recall as well. Ending ctx cuts the connection. Nothing passed is kept.
+	Publish(ctx context.Context, messages []Message, open []int64) error
+
+	// Forget says that all confirmed rows are marked: the broker need recall none of them. Errors as Publish.
+	Forget(ctx context.Context) error
 
 	// Atomic says whether Publish delivers all messages or none, so that a refusal leaves nothing behind.
 	// Valid once connected.
@@ -52,6 +59,16 @@ type Publisher interface {
 
 	// Close says goodbye and frees the connection; the publisher can Connect again.
 	Close() error
+}
+
+// Recall is what the broker knows of a worker when a connection opens. Nobody else can send for the worker from then on.
+type Recall struct {
+	// Kept says that the broker keeps a record: it holds the messages of Rows, and of the worker's other rows only
+	// those that were marked, or open in an earlier Publish. False: nothing is known.
+	Kept bool
+	Rows []int64 // sorted
+	// Without is why the broker keeps no record although one was wanted; empty: it does, or none was.
+	Without string
 }
 
 // Fault says who has to change something before a failed publish can succeed.

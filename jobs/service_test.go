@@ -111,13 +111,15 @@ func (c *counters) MarkDone(_ context.Context, ids []int64) error {
 	return nil
 }
 
-func (c *counters) Due(context.Context, int64) (Batch, int, error) { return Batch{}, 0, nil }
-func (c *counters) Park(context.Context, []Failure) error          { return nil }
-func (c *counters) Settle(context.Context, []int64) error          { return nil }
-func (c *counters) Connect(context.Context) error                  { return nil }
-func (c *counters) Atomic() bool                                   { return true }
-func (c *counters) Close() error                                   { return nil }
-func (c *counters) Publish(ctx context.Context, messages []Message) error {
+func (c *counters) Due(context.Context, int64) (Batch, int, error)    { return Batch{}, 0, nil }
+func (c *counters) Park(context.Context, []Failure) error             { return nil }
+func (c *counters) Settle(context.Context, []int64) error             { return nil }
+func (c *counters) Connect(context.Context) (Recall, error)           { return Recall{}, nil }
+func (c *counters) Forget(context.Context) error                      { return nil }
+func (c *counters) Pending(context.Context, []int64) ([]int64, error) { return nil, nil }
+func (c *counters) Atomic() bool                                      { return true }
+func (c *counters) Close() error                                      { return nil }
+func (c *counters) Publish(ctx context.Context, messages []Message, _ []int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if ctx.Err() != nil {
@@ -147,9 +149,9 @@ func serveTest(t *testing.T, schedule Schedule, r *registry) (c *counters, stop 
 	c = &counters{}
 	job := validJob()
 	job.Schedule = schedule
-	newWorker := func(_ context.Context, job *Job, shard Shard, lease *Lease) (*Worker, error) {
+	newWorker := func(_ context.Context, job *Job, owned Owned, lease *Lease) (*Worker, error) {
 		return NewWorker(WorkerConfig{
-			Job: job, Shard: shard, Rows: c, Failures: c, Publisher: c, Lease: lease, Log: zerolog.Nop(), Grace: 5 * time.Second,
+			Job: job, Shard: owned.Shard, Rows: c, Failures: c, Publisher: c, Lease: lease, Log: zerolog.Nop(), Grace: 5 * time.Second,
 		})
 	}
 	s, err := NewService(ServiceConfig{
@@ -173,7 +175,7 @@ func serveTest(t *testing.T, schedule Schedule, r *registry) (c *counters, stop 
 var rarely = Schedule{Cron: "0 0 1 1 *"}
 
 func owning(unfinished bool) JobState {
-	return JobState{Workers: 1, Owned: []Owned{{Shard: Shard{Of: 1, Epoch: 7}, Unfinished: unfinished}}}
+	return JobState{Workers: 1, Owned: []Owned{{Shard: Shard{Of: 1, Epoch: 7}, Rest: Rest{Unfinished: unfinished}}}}
 }
 
 // By a cron expression a worker waits for its time, unless the last owner left a pass unfinished; a trigger counts.

@@ -30,6 +30,9 @@ func TestNoFaultLosesARow(t *testing.T) {
 func drawWorld(t *rapid.T) *world {
 	w := newEmptyWorld(rapid.IntRange(1, 7).Draw(t, "batch"))
 	w.ordered, w.atomic = rapid.Bool().Draw(t, "ordered"), rapid.Bool().Draw(t, "atomic")
+	if w.recalls = w.atomic && rapid.Bool().Draw(t, "the broker keeps a record"); w.recalls {
+		w.crashes = rapid.SliceOfN(rapid.Bool(), 20, 20).Draw(t, "a failed pass is a crash")
+	}
 	w.slow = rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond}).Draw(t, "a fetch takes")
 	kinds := []fault{none, none, none, none, fails, fails, fails, panics}
 	w.faults = map[stage][]fault{}
@@ -74,24 +77,32 @@ func drawWorld(t *rapid.T) *world {
 // ones that come in, which show that the broker is alive and tell what it does not survive from an outage.
 func (w *world) live(t *testing.T) {
 	worker := w.worker(t, zerolog.Nop())
-	w.settle(worker)
+	worker = w.settle(t, worker)
 	for next := int64(1000); w.wrong == nil && len(w.suspects()) > 0 && next < 1100; next++ {
 		w.insert(&simRow{id: next, pending: true})
-		w.settle(worker)
+		worker = w.settle(t, worker)
 	}
 	if w.wrong == nil {
 		w.check()
 	}
 }
 
-// settle passes until faults and events are over and nothing more changes.
-func (w *world) settle(worker *Worker) {
+// settle passes until faults and events are over and nothing more changes. It returns the worker, which may be another
+// one after a crash.
+func (w *world) settle(t *testing.T, worker *Worker) *Worker {
 	const enough = 8 // passes: what a connection did not survive is found in halves
 	for quiet := 0; quiet < enough && w.wrong == nil; quiet++ {
 		before := w.state()
 		outcome, err := worker.Pass(context.Background())
 		for id := range worker.aside {
 			w.wasAside[id] = true
+		}
+		if err != nil && len(w.crashes) > 0 {
+			if w.crashes[0] {
+				_ = w.Close()
+				worker = w.owner(t, zerolog.Nop(), true)
+			}
+			w.crashes = w.crashes[1:]
 		}
 		over := len(w.faults[fetching])+len(w.faults[publishing])+len(w.faults[marking])+len(w.events) == 0
 		due := w.nextDue()
@@ -113,6 +124,7 @@ func (w *world) settle(worker *Worker) {
 		}
 		w.calls++
 	}
+	return worker
 }
 
 // suspects are the rows that an outage may be to blame for as far as the worker knows.
@@ -155,6 +167,9 @@ func (w *world) check() {
 		}
 	}
 	repeats := len(w.delivered) - len(first)
+	if w.recalls && repeats > 0 {
+		w.broken("%d repeats, although the broker keeps a record", repeats)
+	}
 	if repeats > w.doubts {
 		w.broken("%d repeats, but only %d messages were in doubt", repeats, w.doubts)
 	}

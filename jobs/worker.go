@@ -23,6 +23,8 @@ type WorkerConfig struct {
 	Rows      Rows
 	Failures  Failures
 	Publisher Publisher
+	// Unsettled says that an earlier owner may have left confirmed rows without their marks.
+	Unsettled bool
 	// Lease ends the fetching and cuts the sending when it is lost; what is confirmed is marked all the same.
 	Lease *Lease
 	Log   zerolog.Logger
@@ -44,6 +46,8 @@ type Worker struct {
 
 	doubtful  map[int64]struct{}  // sent, outcome unknown: sending them again is a repeat
 	unmarked  []int64             // confirmed, not marked when the last pass ended
+	open      openMarks           // confirmed, not marked yet
+	recalled  bool                // the broker was asked what it recalls of earlier owners
 	held      map[string]struct{} // keys of an ordered job with a failure in this pass
 	due       Batch               // failed rows to be tried before anything else
 	dueLooked time.Time           // when Failures.Due was last asked
@@ -93,11 +97,21 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 	}, nil
 }
 
+// Rest is what a worker leaves to its next owner.
+type Rest struct {
+	Unfinished bool // a pass ended early
+	Unsettled  bool // rows that the broker may hold have no mark
+}
+
 // Run passes once per trigger until ctx ends or the lease is lost, and after a fault as soon as its pause is over. Ending
-// ctx stops the fetching; Run returns when the batches in flight are finished or the grace is over, and says whether it
-// left a pass unfinished.
-func (w *Worker) Run(ctx context.Context, triggers <-chan struct{}) (unfinished bool) {
+// ctx stops the fetching; Run returns when the batches in flight are finished or the grace is over.
+func (w *Worker) Run(ctx context.Context, triggers <-chan struct{}) Rest {
 	defer w.leave()
+	unfinished := w.run(ctx, triggers)
+	return Rest{unfinished, w.unsettled()}
+}
+
+func (w *Worker) run(ctx context.Context, triggers <-chan struct{}) (unfinished bool) {
 	held, cancel := w.Lease.Bind(ctx)
 	defer cancel()
 	faults := backoff{min: minPause, max: maxPause}
@@ -123,14 +137,14 @@ func (w *Worker) Run(ctx context.Context, triggers <-chan struct{}) (unfinished 
 }
 
 // Drain passes until nothing is left to do, once, or returns the first fault.
-func (w *Worker) Drain(ctx context.Context) (Outcome, error) {
+func (w *Worker) Drain(ctx context.Context) (Outcome, Rest, error) {
 	defer w.leave()
 	var total Outcome
 	for {
 		outcome, err := w.Pass(ctx)
 		total.Add(outcome)
 		if err != nil || !outcome.again || ctx.Err() != nil {
-			return total, err
+			return total, Rest{Unfinished: err != nil || ctx.Err() != nil, Unsettled: w.unsettled()}, err
 		}
 	}
 }
@@ -161,11 +175,8 @@ func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
 	defer cancel()
 	ctx, unbind := w.Lease.Bind(ctx)
 	defer unbind()
-	if err := w.markLeftOver(finish, outcome); err != nil {
+	if err := w.settle(ctx, finish, outcome); err != nil {
 		return err
-	}
-	if err := w.Publisher.Connect(ctx); err != nil {
-		return fmt.Errorf("connect to the broker: %w", err)
 	}
 	if err := w.retryDue(ctx, finish, outcome); err != nil {
 		return err
@@ -176,7 +187,13 @@ func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
 	if err != nil {
 		return err
 	}
-	return w.tryAside(ctx, finish, outcome)
+	if err := w.tryAside(ctx, finish, outcome); err != nil {
+		return err
+	}
+	if outcome.Sent == 0 && ctx.Err() == nil {
+		return w.Publisher.Forget(ctx)
+	}
+	return nil
 }
 
 func (w *Worker) disconnect() {

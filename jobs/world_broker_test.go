@@ -7,19 +7,36 @@ import (
 
 // The broker of the world: it implements Publisher.
 
-func (w *world) Connect(ctx context.Context) error {
+func (w *world) Connect(ctx context.Context) (Recall, error) {
 	if err := w.meet(ctx, "connect", nil); err != nil {
-		return err
+		return Recall{}, err
 	}
 	w.lock.Lock()
 	defer w.lock.Unlock()
 	if w.connected {
-		return nil
+		return Recall{}, nil
 	}
 	if ctx.Err() != nil || w.strike(publishing, "connect fails") {
-		return &ConnectError{Fault: FaultConnection, Err: errSim}
+		return Recall{}, &ConnectError{Fault: FaultConnection, Err: errSim}
 	}
 	w.connected = true
+	return Recall{Kept: w.recalls, Rows: slices.Clone(w.recall)}, nil
+}
+
+// Forget empties what the broker recalls.
+func (w *world) Forget(ctx context.Context) error {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	if len(w.recall) == 0 || !w.connected {
+		return nil
+	}
+	if ctx.Err() != nil || w.strike(publishing, "forget fails") {
+		return w.lose(nil)
+	}
+	w.recall = nil
+	if w.strike(publishing, "forgotten, its answer got lost") {
+		return w.lose(nil)
+	}
 	return nil
 }
 
@@ -37,7 +54,7 @@ func (w *world) takes(id int64) bool {
 	return n == good || n == unmarkable || n == healing && w.sendings[id] > 2
 }
 
-func (w *world) Publish(ctx context.Context, messages []Message) error {
+func (w *world) Publish(ctx context.Context, messages []Message, open []int64) error {
 	ids := make([]int64, len(messages))
 	for i, m := range messages {
 		ids[i] = m.RowID
@@ -69,7 +86,7 @@ func (w *world) Publish(ctx context.Context, messages []Message) error {
 		}
 	}()
 	if w.atomic {
-		return w.publishAtomic(ids)
+		return w.publishAtomic(ids, open)
 	}
 	return w.publishEach(ids)
 }
@@ -88,7 +105,7 @@ func (w *world) take(id int64) {
 	w.delivered = append(w.delivered, id)
 }
 
-func (w *world) publishAtomic(ids []int64) error {
+func (w *world) publishAtomic(ids, open []int64) error {
 	isDeadly := func(id int64) bool { return w.table[id].nature == deadly }
 	if slices.ContainsFunc(ids, isDeadly) || w.strike(publishing, "connection lost before the commit") {
 		return w.lose(ids)
@@ -102,6 +119,14 @@ func (w *world) publishAtomic(ids []int64) error {
 	}
 	for _, id := range ids {
 		w.take(id)
+	}
+	if w.recalls {
+		w.recall = slices.Sorted(slices.Values(slices.Concat(open, ids)))
+		for id := range w.confirmed {
+			if w.table[id].pending && !slices.Contains(w.recall, id) {
+				w.broken("row %d is confirmed and not marked, but not among the open rows %v", id, open)
+			}
+		}
 	}
 	w.doubts += len(ids) // until the answer is there
 	if w.strike(publishing, "connection lost after the commit") {

@@ -49,6 +49,8 @@ const (
 type world struct {
 	ordered bool
 	atomic  bool
+	recalls bool   // the broker keeps a record
+	crashes []bool // of the next passes that fail: the process ends with them
 	limit   int
 	slow    time.Duration     // how long a fetch takes: slow sweeps are rare
 	faults  map[stage][]fault // of the next places where one can strike
@@ -62,6 +64,7 @@ type world struct {
 	table     map[int64]*simRow
 	ledger    map[int64]*record
 	connected bool
+	recall    []int64        // rows that the broker names
 	delivered []int64        // what the broker holds, in order
 	confirmed map[int64]bool // rows of receipts that are not marked yet
 	sendings  map[int64]int
@@ -116,8 +119,11 @@ func (w *world) insert(rows ...*simRow) {
 	}
 }
 
-// worker is a worker in this world.
-func (w *world) worker(t testing.TB, log zerolog.Logger) *Worker {
+// worker is the first worker in this world.
+func (w *world) worker(t testing.TB, log zerolog.Logger) *Worker { return w.owner(t, log, false) }
+
+// owner is a worker in this world, after others or not.
+func (w *world) owner(t testing.TB, log zerolog.Logger, unsettled bool) *Worker {
 	job := validJob()
 	job.Batch, job.Ordered = w.limit, w.ordered
 	if w.ordered {
@@ -126,7 +132,8 @@ func (w *world) worker(t testing.TB, log zerolog.Logger) *Worker {
 	job.Retry = RetryPolicy{MaxAttempts: 4, MinBackoff: time.Second, MaxBackoff: time.Minute}
 	worker, err := NewWorker(WorkerConfig{
 		Job: job, Shard: Shard{Number: 0, Of: 1}, Rows: w, Failures: w, Publisher: w, Log: log, Grace: 10 * time.Second,
-		Observe: func(_ Shard, outcome Outcome, _ error) { w.total.Add(outcome) },
+		Unsettled: unsettled,
+		Observe:   func(_ Shard, outcome Outcome, _ error) { w.total.Add(outcome) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -255,6 +262,15 @@ func (w *world) Fetch(ctx context.Context, from int64) (Batch, error) {
 		}
 	}
 	return batch, nil
+}
+
+func (w *world) Pending(ctx context.Context, ids []int64) ([]int64, error) {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	if ctx.Err() != nil || w.strike(fetching, "pending fails") {
+		return nil, errSim
+	}
+	return slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return !w.table[id].pending }), nil
 }
 
 func (w *world) MarkDone(ctx context.Context, ids []int64) error {

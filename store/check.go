@@ -241,7 +241,9 @@ func (c *sourceCheck) statements(ctx context.Context, s *Source) error {
 		{"ownership", acquireSQL, []any{"", nobody, none}},
 		{"ownership", nextGenerationSQL, []any{"", none}},
 		{"source", s.sql.fetch(jobs.Shard{Number: 1, Of: 2}), []any{none, none}},
+		{"source", s.pending, []any{ids, none, none}},
 		{"done.set", s.mark, []any{ids, none, none}},
+		{"tokens", claimTokenSQL, []any{"", none, none, ""}},
 	} {
 		if err := c.explain(ctx, statement.where, statement.sql, statement.args...); err != nil || len(c.errors) > 0 {
 			return err

@@ -40,10 +40,10 @@ func (i *instance) state(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// switchAll begins the next generation of the jobs that wait for it and have no owner left.
+// switchAll begins the next generation of the jobs that wait for it and have no owner left, and nothing to settle.
 func (v *view) switchAll(ctx context.Context, conn *pgx.Conn) (switched bool, err error) {
 	for _, j := range v.jobs {
-		if j.next == 0 || j.owned() > 0 {
+		if j.next == 0 || j.owned() > 0 || j.open() > 0 {
 			continue
 		}
 		if err := switchGeneration(ctx, conn, j.name); err != nil {
@@ -56,7 +56,9 @@ func (v *view) switchAll(ctx context.Context, conn *pgx.Conn) (switched bool, er
 
 const lockChangeSQL = `select generation from modulo.jobs where job = $1::text and next_workers is not null for update`
 
-const anyOwnerSQL = `select exists (select from modulo.workers where job = $1::text and generation = $2::bigint and owner is not null)`
+const anyOwnerSQL = `select exists (
+  select from modulo.workers as w
+  where w.job = $1::text and w.generation = $2::bigint and (w.owner is not null or ` + openSQL + `))`
 
 // nextGenerationSQL replaces the workers of a generation by those of the next. Whether one of them left a pass
 // unfinished concerns all that share its rows now. $1 job, $2 generation.
@@ -71,7 +73,7 @@ insert into modulo.workers (job, generation, number, unfinished)
 select $1::text, job.generation, generate_series(0, job.workers - 1), (select coalesce(bool_or(unfinished), false) from old)
 from job`
 
-// switchGeneration begins the next generation if no worker of this one has an owner. The lock on the job's row is
+// switchGeneration begins the next generation if no worker of this one has an owner or something to settle. The lock on the job's row is
 // what acquiring workers waits for, so that none gets an owner in between.
 func switchGeneration(ctx context.Context, conn beginner, job string) error {
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {

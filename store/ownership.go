@@ -122,20 +122,21 @@ func (i *instance) Beat(ctx context.Context) error {
 }
 
 const releaseSQL = `update modulo.workers as w
-set owner = null, unfinished = r.unfinished, changed_at = clock_timestamp()
-from unnest($3::int[], $4::bigint[], $5::boolean[]) as r (number, epoch, unfinished)
+set owner = null, unfinished = r.unfinished, unsettled = r.unsettled, changed_at = clock_timestamp()
+from unnest($3::int[], $4::bigint[], $5::boolean[], $6::boolean[]) as r (number, epoch, unfinished, unsettled)
 where w.job = $1::text and w.owner = $2::uuid and w.number = r.number and w.epoch = r.epoch`
 
 // Release implements jobs.Instance.
 func (i *instance) Release(ctx context.Context, job string, workers []jobs.Owned) error {
 	var numbers []int32
 	var epochs []int64
-	var unfinished []bool
+	var unfinished, unsettled []bool
 	for _, w := range workers {
-		numbers, epochs, unfinished = append(numbers, int32(w.Number)), append(epochs, w.Epoch), append(unfinished, w.Unfinished)
+		numbers, epochs = append(numbers, int32(w.Number)), append(epochs, w.Epoch)
+		unfinished, unsettled = append(unfinished, w.Unfinished), append(unsettled, w.Unsettled)
 	}
 	err := i.ticks.use(ctx, func(conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, releaseSQL, job, i.id, numbers, epochs, unfinished)
+		_, err := conn.Exec(ctx, releaseSQL, job, i.id, numbers, epochs, unfinished, unsettled)
 		return err
 	})
 	return wrap("release "+job, err)

@@ -37,7 +37,7 @@ func TestNoInterleavingGivesTwoOwners(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 3)
 	rapid.Check(t, func(rt *rapid.T) {
-		f.exec("truncate modulo.jobs, modulo.instances, modulo.workers")
+		f.exec("truncate modulo.jobs, modulo.instances, modulo.workers, modulo.tokens")
 		p := &protocol{fleet: f, rt: rt}
 		defer p.end()
 		p.join()

@@ -18,7 +18,7 @@ type Source struct {
 	created bool // there is a created_at that tells a row's age
 
 	// Texts of sql that do not depend on the worker.
-	due, clear, mark, settle, park string
+	due, clear, pending, mark, settle, park string
 	fetchFormats, dueFormats       pgx.QueryResultFormats
 }
 
@@ -41,7 +41,8 @@ func (db *DB) OpenSource(ctx context.Context, job *jobs.Job) (*Source, []*Proble
 // newSource builds the SQL of a job whose names exist in the table.
 func newSource(db *DB, job *jobs.Job, table *Table, binary bool) *Source {
 	s := &Source{db: db, table: table, binary: binary, sql: newStatements(job, table, binary)}
-	s.due, s.clear, s.mark, s.settle, s.park = s.sql.due(), s.sql.clear(), s.sql.mark(), s.sql.settle(), s.sql.park()
+	s.due, s.clear, s.pending = s.sql.due(), s.sql.clear(), s.sql.pending()
+	s.mark, s.settle, s.park = s.sql.mark(), s.sql.settle(), s.sql.park()
 	s.fetchFormats, s.dueFormats = resultFormats(0, len(s.sql.fields), binary), resultFormats(dueHead, len(s.sql.fields), binary)
 	if c := table.Column("created_at"); c != nil && (c.baseType == "timestamptz" || c.baseType == "timestamp") {
 		s.created = c.selectable

@@ -144,6 +144,12 @@ func (s *statements) mark() string {
 		s.table, s.doneSet, s.id, s.id)
 }
 
+// pending selects those of the ids that are pending. $1 are the ids, $2 and $3 the lowest and highest.
+func (s *statements) pending() string {
+	return fmt.Sprintf("select t.%[1]s::bigint from %[2]s as t where (\n%[3]s\n)\n"+
+		"and t.%[1]s = any($1::bigint[]) and t.%[1]s between $2::bigint and $3::bigint\norder by t.%[1]s", s.id, s.table, s.where)
+}
+
 // settle is mark, and removes the records of the rows in the same statement.
 func (s *statements) settle() string {
 	return fmt.Sprintf("with settled as (\n  %s\n)\n%s", s.clear(), s.mark())

@@ -92,9 +92,12 @@ func (i *instance) takeShare(ctx context.Context, conn *pgx.Conn, v *view, stopp
 	kept := share(v.counts(), settled)[i.id]
 	for _, j := range v.jobs {
 		state := j.state(i.id)
-		if !stopping && j.next == 0 && !j.hold {
-			missing := wanted[j.name] - len(state.Owned)
-			if err := i.acquire(ctx, conn, min(missing, state.Unowned), &state); err != nil {
+		if missing := wanted[j.name] - len(state.Owned); !stopping && !j.hold {
+			statement, free := acquireSQL, state.Unowned
+			if j.next != 0 {
+				statement, free = settleSQL, j.open()
+			}
+			if err := i.acquire(ctx, conn, statement, min(missing, free), &state); err != nil {
 				return err
 			}
 			tick.Soon = tick.Soon || j.workers-state.Unowned < total(shares, j.name)
@@ -122,7 +125,7 @@ func (i *instance) takeAll(ctx context.Context, conn *pgx.Conn, v *view, tick *j
 	for _, j := range v.jobs {
 		state := j.state(i.id)
 		if j.next == 0 && !j.hold && !j.paused {
-			if err := i.acquire(ctx, conn, state.Unowned, &state); err != nil {
+			if err := i.acquire(ctx, conn, acquireSQL, state.Unowned, &state); err != nil {
 				return err
 			}
 		}
@@ -133,36 +136,42 @@ func (i *instance) takeAll(ctx context.Context, conn *pgx.Conn, v *view, tick *j
 
 // acquireSQL takes free workers of a generation that is in force: the lock on the job's row keeps a change of K from
 // beginning meanwhile. $1 job, $2 instance, $3 how many at most.
-const acquireSQL = `with job as (
+const acquireTemplate = `with job as (
   select job, generation from modulo.jobs
-  where job = $1::text and next_workers is null and (hold_until is null or hold_until <= clock_timestamp())
+  where job = $1::text and next_workers is %s and (hold_until is null or hold_until <= clock_timestamp())
   for share
 ), free as (
-  select w.job, w.generation, w.number, w.unfinished
+  select w.job, w.generation, w.number, w.unfinished, w.unsettled
   from modulo.workers as w join job using (job, generation)
-  where w.owner is null
+  where w.owner is null%s
   order by w.number
   limit $3::int
   for update of w skip locked
 )
 update modulo.workers as w
-set owner = $2::uuid, epoch = nextval('modulo.epoch'), unfinished = true, changed_at = clock_timestamp()
+set owner = $2::uuid, epoch = nextval('modulo.epoch'), unfinished = true, unsettled = true, changed_at = clock_timestamp()
 from free
 where w.job = free.job and w.generation = free.generation and w.number = free.number and w.owner is null
-returning w.number, w.epoch, free.unfinished`
+returning w.number, w.epoch, free.unfinished, free.unsettled`
 
-// acquire takes up to n free workers of the job.
-func (i *instance) acquire(ctx context.Context, conn *pgx.Conn, n int, state *jobs.JobState) error {
+var (
+	acquireSQL = fmt.Sprintf(acquireTemplate, "null", "")
+	// settleSQL takes free workers of a generation that is ending, whose last owner left something unsettled.
+	settleSQL = fmt.Sprintf(acquireTemplate, "not null", "\n    and "+openSQL)
+)
+
+// acquire takes up to n free workers of the job by acquireSQL or settleSQL.
+func (i *instance) acquire(ctx context.Context, conn *pgx.Conn, statement string, n int, state *jobs.JobState) error {
 	if n <= 0 {
 		return nil
 	}
-	rows, err := conn.Query(ctx, acquireSQL, state.Job, i.id, n)
+	rows, err := conn.Query(ctx, statement, state.Job, i.id, n)
 	if err != nil {
 		return fmt.Errorf("acquire %s: %w", state.Job, err)
 	}
 	taken, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (o jobs.Owned, err error) {
 		o.Of = state.Workers
-		err = row.Scan(&o.Number, &o.Epoch, &o.Unfinished)
+		err = row.Scan(&o.Number, &o.Epoch, &o.Unfinished, &o.Unsettled)
 		return o, err
 	})
 	if hasCode(err, codeForeignKeyViolation) {

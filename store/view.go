@@ -38,13 +38,18 @@ type post struct {
 	owner      string // empty: free
 	epoch      int64
 	unfinished bool
+	unsettled  bool
+	open       bool // unsettled, and its token has to be asked
 }
 
 const viewJobsSQL = `select job, generation, workers, coalesce(next_workers, 0), paused, triggered, coalesce(timeline, 0),
   coalesce(hold_until > clock_timestamp(), false)
 from modulo.jobs where job = any($1::text[])`
 
-const viewWorkersSQL = `select w.job, w.number, coalesce(w.owner::text, ''), w.epoch, w.unfinished
+// openSQL says of a worker w that rows which the broker holds may have no mark: a generation does not end before.
+const openSQL = `w.unsettled and exists (select from modulo.tokens as t where t.job = w.job and t.number = w.number and t.made)`
+
+const viewWorkersSQL = `select w.job, w.number, coalesce(w.owner::text, ''), w.epoch, w.unfinished, w.unsettled, ` + openSQL + `
 from modulo.workers as w join modulo.jobs as j using (job, generation)
 where w.job = any($1::text[])
 order by w.job, w.number`
@@ -81,7 +86,7 @@ func readView(ctx context.Context, conn *pgx.Conn, names []string, young time.Du
 	}
 	var job string
 	var p post
-	_, err = pgx.ForEachRow(rows, []any{&job, &p.number, &p.owner, &p.epoch, &p.unfinished}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&job, &p.number, &p.owner, &p.epoch, &p.unfinished, &p.unsettled, &p.open}, func() error {
 		byName[job].posts = append(byName[job].posts, p)
 		return nil
 	})
@@ -157,11 +162,23 @@ func (j *jobView) state(id string) jobs.JobState {
 			s.Unowned++
 		case id:
 			s.Owned = append(s.Owned, jobs.Owned{
-				Shard: jobs.Shard{Number: p.number, Of: j.workers, Epoch: p.epoch}, Unfinished: p.unfinished,
+				Shard: jobs.Shard{Number: p.number, Of: j.workers, Epoch: p.epoch},
+				Rest:  jobs.Rest{Unfinished: p.unfinished, Unsettled: p.unsettled},
 			})
 		}
 	}
 	return s
+}
+
+// open is how many workers have no owner, but something to settle.
+func (j *jobView) open() int {
+	n := 0
+	for _, p := range j.posts {
+		if p.owner == "" && p.open {
+			n++
+		}
+	}
+	return n
 }
 
 // owned is how many workers have an owner.

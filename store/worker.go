@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"modulo/jobs"
@@ -62,6 +63,24 @@ func (w *WorkerRows) Fetch(ctx context.Context, from int64) (jobs.Batch, error) 
 		return jobs.Batch{}, w.failed("fetch", err)
 	}
 	return reader.batch(w.source.binary, w.fetchLimit.reached(len(reader.rows), full)), nil
+}
+
+// Pending implements jobs.Rows.
+func (w *WorkerRows) Pending(ctx context.Context, ids []int64) ([]int64, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := w.source.db.bounded(ctx)
+	defer cancel()
+	rows, err := w.source.db.pool.Query(ctx, w.source.pending, ids, ids[0], ids[len(ids)-1])
+	if err != nil {
+		return nil, w.failed("look for pending rows", err)
+	}
+	pending, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, w.failed("look for pending rows", err)
+	}
+	return pending, nil
 }
 
 // MarkDone implements jobs.Rows.

@@ -61,11 +61,17 @@ func (target Target) Open(t testing.TB, addr string) jobs.Publisher {
 	return p
 }
 
+// Connect connects a publisher that keeps no record.
+func Connect(ctx context.Context, p jobs.Publisher) error {
+	_, err := p.Connect(ctx)
+	return err
+}
+
 // Connected is Open and Connect.
 func (target Target) Connected(t testing.TB, addr string) jobs.Publisher {
 	t.Helper()
 	p := target.Open(t, addr)
-	if err := p.Connect(t.Context()); err != nil {
+	if err := Connect(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -109,7 +115,7 @@ func (target Target) delivered(t testing.TB, p jobs.Publisher, queue string) []R
 
 func publish(t testing.TB, p jobs.Publisher, messages []jobs.Message) {
 	t.Helper()
-	if err := p.Publish(t.Context(), messages); err != nil {
+	if err := p.Publish(t.Context(), messages, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -209,7 +215,7 @@ func testParallelPublishers(t *testing.T, target Target) {
 		p := target.Connected(t, target.Addr)
 		running.Go(func() {
 			for range 10 {
-				if err := p.Publish(t.Context(), Texts(queue, queue, 50)); err != nil {
+				if err := p.Publish(t.Context(), Texts(queue, queue, 50), nil); err != nil {
 					t.Error(err)
 				}
 			}
@@ -233,11 +239,11 @@ func testLostConnection(t *testing.T, target Target) {
 	publish(t, p, messages[:10])
 	for _, how := range []faultproxy.End{faultproxy.FIN, faultproxy.RST} {
 		proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Cut: &faultproxy.Cut{After: 200, How: how}}})
-		err := p.Publish(t.Context(), messages[10:])
+		err := p.Publish(t.Context(), messages[10:], nil)
 		if failed := PublishFailed(t, err); failed.Fault != jobs.FaultConnection || len(failed.Refused) > 0 {
 			t.Fatalf("publishing on a cut connection: %v", err)
 		}
-		if err := p.Connect(t.Context()); err != nil {
+		if err := Connect(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -264,7 +270,7 @@ func testEndedContext(t *testing.T, target Target) {
 	proxy.Set(faultproxy.Faults{Down: faultproxy.Flow{Drop: true}})
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
-	go func() { result <- p.Publish(ctx, Texts(queue, "row ", 10)) }()
+	go func() { result <- p.Publish(ctx, Texts(queue, "row ", 10), nil) }()
 	Await(t, "bytes of the batch", func() bool { up, _ := proxy.Carried(); return up > 0 })
 	cancel()
 	err := <-result
@@ -273,7 +279,7 @@ func testEndedContext(t *testing.T, target Target) {
 	}
 	Await(t, "end of the connection", func() bool { return proxy.Links() == 0 })
 	proxy.Set(faultproxy.Faults{})
-	if err := p.Connect(t.Context()); err != nil {
+	if err := Connect(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	publish(t, p, Texts(queue, "again ", 1))
@@ -284,14 +290,14 @@ func testEndedContextEarly(t *testing.T, target Target) {
 	p := target.Connected(t, target.Addr)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := p.Publish(ctx, Texts(queue, "row ", 10))
+	err := p.Publish(ctx, Texts(queue, "row ", 10), nil)
 	if failed := PublishFailed(t, err); failed.Fault != jobs.FaultConnection || !errors.Is(err, context.Canceled) {
 		t.Errorf("publishing with an ended context: %v", err)
 	}
-	if err = p.Connect(ctx); !errors.Is(err, context.Canceled) {
+	if err = Connect(ctx, p); !errors.Is(err, context.Canceled) {
 		t.Errorf("connecting with an ended context: %v", err)
 	}
-	if err := p.Connect(t.Context()); err != nil {
+	if err := Connect(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	publish(t, p, Texts(queue, "again ", 1))
@@ -303,7 +309,7 @@ func testCloseAndConnect(t *testing.T, target Target) {
 	p := target.Open(t, target.Addr)
 	for i := range messages {
 		for range 2 { // the second one does nothing
-			if err := p.Connect(t.Context()); err != nil {
+			if err := Connect(t.Context(), p); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -325,7 +331,7 @@ func testNothingToPublish(t *testing.T, target Target) {
 
 func testNotConnected(t *testing.T, target Target) {
 	p := target.Open(t, target.Addr)
-	err := p.Publish(t.Context(), Texts(Queue(t), "row ", 1))
+	err := p.Publish(t.Context(), Texts(Queue(t), "row ", 1), nil)
 	if failed := PublishFailed(t, err); failed.Fault != jobs.FaultConnection {
 		t.Errorf("publishing before Connect: %v", err)
 	}
@@ -338,7 +344,7 @@ func testUnsendableMessage(t *testing.T, target Target) {
 	messages := Texts(queue, "row ", 3)
 	bad := Texts(queue, "row ", 3)
 	bad[1].Body = []byte("text\x00SEND\ndestination:" + queue + "\n\nowned")
-	failed := PublishFailed(t, p.Publish(t.Context(), bad))
+	failed := PublishFailed(t, p.Publish(t.Context(), bad, nil))
 	if failed.Fault != jobs.FaultMessage || len(failed.Refused) != 1 || failed.Refused[0].Index != 1 {
 		t.Errorf("publishing a text with NUL: %+v", failed)
 	}

@@ -85,7 +85,7 @@ func benchmark(b *testing.B, p jobs.Publisher, queue string) {
 	messages := outbox(queue, 1000)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := p.Publish(b.Context(), messages); err != nil {
+		if err := p.Publish(b.Context(), messages, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

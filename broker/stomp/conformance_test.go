@@ -49,7 +49,7 @@ func target(addr string, cfg stomp.Config) brokertest.Target {
 		if err != nil {
 			return nil, err
 		}
-		return b.Publisher(), nil
+		return b.Publisher(nil), nil
 	}}
 }
 

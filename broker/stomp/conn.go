@@ -27,6 +27,7 @@ type conn struct {
 	writing sync.Mutex // held from the first byte of a frame to its last
 
 	batch batch         // what the answers are for
+	mail  mailbox       // what the subscriptions brought
 	ended chan struct{} // closed when the reader has ended; batch.lost says why
 	alive sync.WaitGroup
 }
@@ -34,7 +35,7 @@ type conn struct {
 func newConn(host Host, tcp *net.TCPConn, writeTimeout time.Duration) *conn {
 	return &conn{
 		host: host, net: tcp, tcp: tcp, fits: surelyFits, writeTimeout: writeTimeout,
-		ended: make(chan struct{}), batch: batch{changed: make(chan struct{}, 1)},
+		ended: make(chan struct{}), batch: batch{changed: make(chan struct{}, 1)}, mail: mailbox{changed: make(chan struct{}, 1)},
 	}
 }
 
@@ -46,7 +47,7 @@ func (c *conn) start(r *frameReader, beat time.Duration) {
 	}
 }
 
-// read hands what the broker says to the batch until the connection ends. It never waits for anything else.
+// read hands what the broker says to the batch and the mailbox until the connection ends. It never waits for anything else.
 func (c *conn) read(r *frameReader) {
 	defer close(c.ended)
 	for {
@@ -60,6 +61,8 @@ func (c *conn) read(r *frameReader) {
 			if id, ok := receiptID(f); ok {
 				c.batch.confirm(id)
 			}
+		case frame.MESSAGE:
+			c.mail.put(f)
 		case frame.ERROR:
 			id, _ := receiptID(f)
 			if answer := newServerError(f); !c.batch.refuse(id, answer) {

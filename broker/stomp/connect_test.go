@@ -53,7 +53,7 @@ func TestAnswersToConnect(t *testing.T) {
 				c.wait()
 			})
 			p := target(addr, stomp.Config{ConnectTimeout: deadline}).Open(t, addr)
-			err := within(t, soon, func() error { return p.Connect(t.Context()) })
+			err := within(t, soon, func() error { return brokertest.Connect(t.Context(), p) })
 			failed := brokertest.ConnectFailed(t, err)
 			if failed.Fault != test.fault || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%s fault: %v", failed.Fault, err)
@@ -74,7 +74,7 @@ func TestConnectToNobody(t *testing.T) {
 	}
 	for name, addr := range map[string]string{"closes": addr, "refuses": proxy.Addr(), "no such host": "broker.invalid:61613"} {
 		p := target(addr, quick).Open(t, addr)
-		if failed := brokertest.ConnectFailed(t, p.Connect(t.Context())); failed.Fault != jobs.FaultConnection {
+		if failed := brokertest.ConnectFailed(t, brokertest.Connect(t.Context(), p)); failed.Fault != jobs.FaultConnection {
 			t.Errorf("%s: %v", name, failed)
 		}
 	}
@@ -102,13 +102,13 @@ func TestHostList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := b.Publisher()
-	if err := p.Connect(t.Context()); err != nil {
+	p := b.Publisher(nil)
+	if err := brokertest.Connect(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	proxy.CutAll(faultproxy.RST)
 	brokertest.Await(t, "end of the connection", func() bool { return proxy.Links() == 0 })
-	if err := p.Connect(t.Context()); err != nil {
+	if err := brokertest.Connect(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	if n := asked.Load(); n != 1 {
@@ -117,7 +117,7 @@ func TestHostList(t *testing.T) {
 	if err := proxy.Close(); err != nil {
 		t.Fatal(err)
 	}
-	brokertest.Await(t, "a refused Connect", func() bool { err = p.Connect(t.Context()); return err != nil })
+	brokertest.Await(t, "a refused Connect", func() bool { err = brokertest.Connect(t.Context(), p); return err != nil })
 	for _, want := range []string{closes, silent, proxy.Addr()} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %s", err, want)
@@ -135,7 +135,7 @@ func TestConnectContext(t *testing.T) {
 	p := target(addr, stomp.Config{}).Open(t, addr)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	err := within(t, soon, func() error { return p.Connect(ctx) })
+	err := within(t, soon, func() error { return brokertest.Connect(ctx, p) })
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
@@ -164,7 +164,7 @@ func TestConfirmByServer(t *testing.T) {
 			c.wait()
 		})
 		p := target(addr, with(test.confirm, 1)).Open(t, addr)
-		err := p.Connect(t.Context())
+		err := brokertest.Connect(t.Context(), p)
 		if test.refused {
 			if failed := brokertest.ConnectFailed(t, err); failed.Fault != jobs.FaultConfiguration ||
 				!strings.Contains(err.Error(), "set confirm to auto or receipt") {
@@ -188,7 +188,7 @@ func TestArtemisHeaders(t *testing.T) {
 		c.wait()
 	})
 	p := target(addr, quick).Connected(t, addr)
-	if err := p.Publish(t.Context(), brokertest.Texts("/queue/a", "row ", 1)); err != nil {
+	if err := p.Publish(t.Context(), brokertest.Texts("/queue/a", "row ", 1), nil); err != nil {
 		t.Fatal(err)
 	}
 	f := <-sent
@@ -221,8 +221,8 @@ func TestLoginWithBackslash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := b.Publisher()
-		if err := p.Connect(t.Context()); err != nil {
+		p := b.Publisher(nil)
+		if err := brokertest.Connect(t.Context(), p); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		_ = p.Close() // the fake answers no goodbye
@@ -255,8 +255,8 @@ func TestLogin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := b.Publisher()
-		return p, p.Connect(t.Context())
+		p := b.Publisher(nil)
+		return p, brokertest.Connect(t.Context(), p)
 	}
 	for _, user := range users {
 		p, err := connect(user.Name, user.Password)
@@ -264,7 +264,7 @@ func TestLogin(t *testing.T) {
 			t.Errorf("password %q: %v", user.Password, err)
 			continue
 		}
-		if err := p.Publish(t.Context(), brokertest.Texts("/queue/login", "row ", 1)); err != nil {
+		if err := p.Publish(t.Context(), brokertest.Texts("/queue/login", "row ", 1), nil); err != nil {
 			t.Errorf("password %q: %v", user.Password, err)
 		}
 		if err := p.Close(); err != nil {

@@ -109,7 +109,7 @@ func TestCutAtEveryByte(t *testing.T) {
 func batchBytes(t *testing.T, proxy *faultproxy.Proxy, p jobs.Publisher, messages []jobs.Message) (up, down int64) {
 	t.Helper()
 	proxy.Set(faultproxy.Faults{})
-	if err := p.Publish(t.Context(), messages); err != nil {
+	if err := p.Publish(t.Context(), messages, nil); err != nil {
 		t.Fatal(err)
 	}
 	return proxy.Carried()
@@ -119,11 +119,11 @@ func batchBytes(t *testing.T, proxy *faultproxy.Proxy, p jobs.Publisher, message
 func publishCut(t *testing.T, proxy *faultproxy.Proxy, p jobs.Publisher, messages []jobs.Message, cut faultproxy.Faults) *jobs.PublishError {
 	t.Helper()
 	proxy.Set(faultproxy.Faults{})
-	if err := p.Connect(t.Context()); err != nil {
+	if err := brokertest.Connect(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	proxy.Set(cut)
-	err := within(t, soon, func() error { return p.Publish(t.Context(), messages) })
+	err := within(t, soon, func() error { return p.Publish(t.Context(), messages, nil) })
 	if err == nil {
 		brokertest.Await(t, "the cut", func() bool { return proxy.Links() == 0 })
 		return nil
@@ -152,11 +152,11 @@ func TestCutOnActiveMQ(t *testing.T) {
 		}
 	}
 	proxy.Set(faultproxy.Faults{})
-	if err := p.Connect(t.Context()); err != nil {
+	if err := brokertest.Connect(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	last := brokertest.Texts(queue, "last ", 4)
-	if err := p.Publish(t.Context(), last); err != nil {
+	if err := p.Publish(t.Context(), last, nil); err != nil {
 		t.Fatal(err)
 	}
 	brokertest.SameTexts(t, broker.Drain(t, queue), append(brokertest.Texts(queue, "first ", 4), last...))
@@ -170,7 +170,7 @@ func TestSplitIntoBytes(t *testing.T) {
 	proxy := brokertest.Proxy(t, broker.Addr)
 	proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Split: true}, Down: faultproxy.Flow{Split: true}})
 	messages := brokertest.Texts(queue, "row ", 50)
-	if err := broker.Connected(t, proxy.Addr()).Publish(t.Context(), messages); err != nil {
+	if err := broker.Connected(t, proxy.Addr()).Publish(t.Context(), messages, nil); err != nil {
 		t.Fatal(err)
 	}
 	brokertest.SameTexts(t, broker.Drain(t, queue), messages)
@@ -203,7 +203,7 @@ func TestKilledBroker(t *testing.T) {
 			var err error
 			var batch, confirmed int
 			for ; err == nil; batch++ {
-				if err = p.Publish(t.Context(), brokertest.Texts(queue, fmt.Sprintf("%d ", batch), size)); err == nil {
+				if err = p.Publish(t.Context(), brokertest.Texts(queue, fmt.Sprintf("%d ", batch), size), nil); err == nil {
 					confirmed++
 				}
 			}
@@ -212,7 +212,7 @@ func TestKilledBroker(t *testing.T) {
 			}
 			killing.Wait()
 			failed := brokertest.PublishFailed(t, err)
-			if err := p.Connect(t.Context()); err == nil {
+			if err := brokertest.Connect(t.Context(), p); err == nil {
 				t.Error("connected to a dead broker")
 			}
 			if err := mq.Start(context.WithoutCancel(t.Context())); err != nil {
@@ -260,7 +260,7 @@ func TestKilledBeforeTheReceiptArrives(t *testing.T) {
 	messages := brokertest.Texts(queue, "row ", 20)
 	proxy.Set(faultproxy.Faults{Down: faultproxy.Flow{Stall: true}})
 	result := make(chan error, 1)
-	go func() { result <- p.Publish(t.Context(), messages) }()
+	go func() { result <- p.Publish(t.Context(), messages, nil) }()
 	brokertest.Await(t, "the message at the broker", func() bool {
 		up, _ := proxy.Carried()
 		return up > 1000

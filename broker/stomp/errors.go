@@ -24,6 +24,7 @@ var (
 	errStuck         = errors.New("the broker takes no more bytes")
 	errVersion       = errors.New("no STOMP 1.2")
 	errContradiction = errors.New("confirm does not suit the broker")
+	errNoToken       = errors.New("no token can be kept")
 	errLeft          = errors.New("closed by us")
 )
 
@@ -130,6 +131,8 @@ func connectFault(err error) jobs.Fault {
 		op     *net.OpError
 	)
 	switch {
+	case needsPerson(err):
+		return jobs.FaultConfiguration
 	case errors.As(err, &answer):
 		if fault := answer.fault(); fault != jobs.FaultMessage {
 			return fault
@@ -139,7 +142,7 @@ func connectFault(err error) jobs.Fault {
 		return jobs.FaultConfiguration
 	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert of the broker, such as "certificate required"
 		return jobs.FaultConfiguration
-	case errors.Is(err, errNotSTOMP), errors.Is(err, errVersion), errors.Is(err, errContradiction):
+	case errors.Is(err, errNotSTOMP), errors.Is(err, errVersion), errors.Is(err, errContradiction), errors.Is(err, errNoToken):
 		return jobs.FaultConfiguration
 	}
 	return jobs.FaultConnection

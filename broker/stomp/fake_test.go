@@ -143,7 +143,7 @@ func within(t testing.TB, limit time.Duration, f func() error) error {
 // publishFails publishes and returns the error, which must come within the limit.
 func publishFails(t testing.TB, limit time.Duration, p jobs.Publisher, messages []jobs.Message) *jobs.PublishError {
 	t.Helper()
-	return brokertest.PublishFailed(t, within(t, limit, func() error { return p.Publish(t.Context(), messages) }))
+	return brokertest.PublishFailed(t, within(t, limit, func() error { return p.Publish(t.Context(), messages, nil) }))
 }
 
 // mustReset fails the test unless the client ends the connection by RST.

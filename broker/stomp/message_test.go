@@ -27,7 +27,7 @@ func TestMessagesInJava(t *testing.T) {
 		jobs.Header{Name: "odd", Value: []byte(" \r\n:\\n€ ")})
 	messages[1].Body, messages[1].Binary = []byte{0, 1, 0xff, 0}, true
 	messages[2].Body = []byte{}
-	if err := broker.Connected(t, broker.Addr).Publish(t.Context(), messages); err != nil {
+	if err := broker.Connected(t, broker.Addr).Publish(t.Context(), messages, nil); err != nil {
 		t.Fatal(err)
 	}
 	got := testservers.Consume(t, testservers.Broker(t), strings.TrimPrefix(queue, "/queue/"), len(messages))
@@ -73,7 +73,7 @@ func TestBodyBeyondTheBrokersLimit(t *testing.T) {
 					!strings.Contains(failed.Refused[0].Reason, "maximum frame size") {
 					t.Errorf("%+v", failed)
 				}
-				if err := p.Connect(t.Context()); err != nil {
+				if err := brokertest.Connect(t.Context(), p); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -81,7 +81,7 @@ func TestBodyBeyondTheBrokersLimit(t *testing.T) {
 		fitting := brokertest.Texts(queue, "good ", 3)
 		fitting[1].Body = bytes.Repeat([]byte("x"), limit-1000)
 		for range 2 {
-			if err := p.Publish(t.Context(), fitting); err != nil {
+			if err := p.Publish(t.Context(), fitting, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -108,7 +108,7 @@ func TestLargestHeaders(t *testing.T) {
 		return m
 	}
 	fitting := []jobs.Message{value(5000), many(900)}
-	if err := p.Publish(t.Context(), fitting); err != nil {
+	if err := p.Publish(t.Context(), fitting, nil); err != nil {
 		t.Fatal(err)
 	}
 	failed := publishFails(t, soon, p, []jobs.Message{value(5001), many(901), value(1)})

@@ -2,6 +2,7 @@ package stomp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"modulo/jobs"
@@ -14,23 +15,24 @@ type Publisher struct {
 	conn    *conn   // nil: not connected
 	confirm Confirm // on this connection: Transaction or Receipt
 	dialect dialect
-	receipt uint64 // last id given to a receipt; never used twice, not even on another connection
-	buffer  []byte // frames on their way out
+	receipt uint64  // last id given to a receipt; never used twice, not even on another connection
+	buffer  []byte  // frames on their way out
+	keeper  *keeper // of the token; nil: none is wanted, or the broker allows none
 }
 
 // Connect opens the connection unless there is a living one. It tries every host once and does not pause.
-func (p *Publisher) Connect(ctx context.Context) error {
+func (p *Publisher) Connect(ctx context.Context) (jobs.Recall, error) {
 	if p.conn != nil && p.conn.lost() == nil {
-		return nil
+		return jobs.Recall{}, nil
 	}
 	p.abort(errLeft)
 	var failures []error
 	fault := jobs.FaultConnection
 	for range p.cfg.Hosts {
 		host := p.cfg.Hosts[p.host]
-		err := p.open(ctx, host)
+		recall, err := p.open(ctx, host)
 		if err == nil {
-			return nil
+			return recall, nil
 		}
 		failures = append(failures, fmt.Errorf("%s: %w", host, err))
 		fault = max(fault, connectFault(err)) // what a person has to act on outweighs what may pass
@@ -40,22 +42,59 @@ func (p *Publisher) Connect(ctx context.Context) error {
 		}
 		p.host = (p.host + 1) % len(p.cfg.Hosts)
 	}
-	return &jobs.ConnectError{Fault: fault, Err: oneLine(failures)}
+	return jobs.Recall{}, &jobs.ConnectError{Fault: fault, Err: oneLine(failures)}
 }
 
-func (p *Publisher) open(ctx context.Context, host Host) error {
+// open connects to a host and takes up the token, if there is to be one.
+func (p *Publisher) open(ctx context.Context, host Host) (jobs.Recall, error) {
 	c, err := dial(ctx, p.cfg, host)
 	if err != nil {
-		return err
+		return jobs.Recall{}, err
 	}
 	confirm, err := c.server.confirmOn(p.cfg.Confirm)
 	if err != nil {
 		c.drop(err)
-		return err
+		return jobs.Recall{}, err
 	}
 	p.conn, p.confirm = c, confirm
 	p.dialect = dialect{server: c.server, keepPrefix: p.cfg.KeepPrefix}
-	return nil
+	if p.keeper == nil {
+		return jobs.Recall{}, nil
+	}
+	unbind := context.AfterFunc(ctx, func() { c.cut(context.Cause(ctx)) })
+	recall, err := p.recall(ctx)
+	if !unbind() {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		p.abort(err)
+	}
+	return recall, err
+}
+
+// recall takes up the token. Where the broker cannot keep one, or does not let us make the first one, the publisher goes
+// on without, unless it is required.
+func (p *Publisher) recall(ctx context.Context) (jobs.Recall, error) {
+	var err error
+	switch {
+	case p.confirm != Transaction:
+		err = fmt.Errorf("%w: confirm is %s", errNoToken, p.confirm)
+	case p.conn.server != classic:
+		err = fmt.Errorf("%w: the broker is not ActiveMQ Classic", errNoToken)
+	default:
+		rows, kept, holdErr := p.hold(ctx)
+		if holdErr == nil {
+			return jobs.Recall{Kept: kept, Rows: rows}, nil
+		}
+		if err = holdErr; !errors.Is(err, errTokenDenied) || p.keeper.lineageMade {
+			return jobs.Recall{}, err
+		}
+	}
+	if p.keeper.Required {
+		return jobs.Recall{}, err
+	}
+	p.keeper = nil
+	return jobs.Recall{Without: err.Error()}, nil
 }
 
 // oneLine joins the errors of several hosts for a log line.
@@ -72,10 +111,22 @@ func (p *Publisher) Atomic() bool { return p.confirm == Transaction }
 
 // Publish sends the messages and waits for the broker's receipts. After any error the connection is gone: what the
 // broker still has of it in a buffer must not be mixed up with what is sent next.
-func (p *Publisher) Publish(ctx context.Context, messages []jobs.Message) error {
+func (p *Publisher) Publish(ctx context.Context, messages []jobs.Message, open []int64) error {
 	if len(messages) == 0 {
 		return nil
 	}
+	return p.publish(ctx, messages, open)
+}
+
+// Forget empties the token, if it names rows.
+func (p *Publisher) Forget(ctx context.Context) error {
+	if p.conn == nil || p.keeper == nil || len(p.keeper.named) == 0 {
+		return nil
+	}
+	return p.publish(ctx, nil, nil)
+}
+
+func (p *Publisher) publish(ctx context.Context, messages []jobs.Message, open []int64) error {
 	if refusals := checkAll(messages); len(refusals) > 0 {
 		return &jobs.PublishError{Fault: jobs.FaultMessage, Refused: refusals,
 			Err: fmt.Errorf("%d of %d messages cannot be sent, first: %s", len(refusals), len(messages), refusals[0].Reason)}
@@ -93,7 +144,7 @@ func (p *Publisher) Publish(ctx context.Context, messages []jobs.Message) error 
 	switch {
 	case err != nil:
 	case p.confirm == Transaction:
-		err = p.publishTransaction(ctx, messages)
+		err = p.publishTransaction(ctx, messages, open)
 	default:
 		err = p.publishWindow(ctx, messages)
 	}
@@ -127,6 +178,9 @@ func (p *Publisher) Close() error {
 	}
 	c := p.conn
 	p.conn = nil
+	if p.keeper != nil {
+		p.keeper.lose()
+	}
 	if c.lost() != nil {
 		c.drop(errLeft)
 		return nil
@@ -139,6 +193,9 @@ func (p *Publisher) Close() error {
 
 // abort drops the connection, if there is one.
 func (p *Publisher) abort(cause error) {
+	if p.keeper != nil {
+		p.keeper.lose()
+	}
 	if p.conn != nil {
 		p.conn.drop(cause)
 		p.conn = nil

@@ -17,6 +17,7 @@ const (
 	maxLine    = 16 << 10 // of command and headers; ActiveMQ's own limit is 10 KiB
 	maxHead    = 64 << 10 // all headers of a frame together
 	maxBody    = 64 << 10 // kept of a body; the rest is read and dropped
+	maxToken   = 2 << 20  // the same of a MESSAGE: more than maxNamed ids take
 	maxSkipped = 64 << 20 // read of a body at all
 )
 
@@ -27,7 +28,7 @@ var errNotSTOMP = errors.New("not STOMP")
 type inbound struct {
 	command string
 	headers []header
-	body    []byte // the first maxBody bytes
+	body    []byte // the first maxBody or maxToken bytes
 }
 
 type header struct{ name, value []byte }
@@ -51,6 +52,14 @@ type frameReader struct {
 
 func newFrameReader(r io.Reader) *frameReader {
 	return &frameReader{r: bufio.NewReaderSize(r, maxLine)}
+}
+
+// limit is how much of the current frame's body is kept.
+func (r *frameReader) limit() int {
+	if r.frame.command == frame.MESSAGE {
+		return maxToken
+	}
+	return maxBody
 }
 
 // next returns the next frame; it skips heart-beats.
@@ -156,7 +165,7 @@ func (r *frameReader) readBody() error {
 	if err != nil || length > maxSkipped {
 		return fmt.Errorf("%w: content-length %.30q", errNotSTOMP, text)
 	}
-	kept := int(min(length, maxBody))
+	kept := int(min(length, uint64(r.limit())))
 	r.frame.body = slices.Grow(r.frame.body, kept)[:kept]
 	if _, err := io.ReadFull(r.r, r.frame.body); err != nil {
 		return err
@@ -180,7 +189,7 @@ func (r *frameReader) readBodyToNUL() error {
 		if err == nil {
 			chunk = chunk[:len(chunk)-1]
 		}
-		room := min(maxBody-len(r.frame.body), len(chunk))
+		room := min(r.limit()-len(r.frame.body), len(chunk))
 		r.frame.body = append(r.frame.body, chunk[:room]...)
 		if err == nil {
 			return nil

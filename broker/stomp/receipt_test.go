@@ -69,7 +69,7 @@ func TestLateReceipt(t *testing.T) {
 		p := target(addr, cfg).Connected(t, addr)
 		messages := brokertest.Texts("/queue/a", "row ", 1)
 		publishFails(t, soon, p, messages)
-		if err := p.Connect(t.Context()); err != nil {
+		if err := brokertest.Connect(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
 		if failed := publishFails(t, soon, p, messages); len(failed.Confirmed) > 0 {
@@ -141,7 +141,7 @@ func TestReceiptOfTheBatchBefore(t *testing.T) {
 		})
 		p := target(addr, cfg).Connected(t, addr)
 		messages := brokertest.Texts("/queue/a", "row ", 1)
-		if err := p.Publish(t.Context(), messages); err != nil {
+		if err := p.Publish(t.Context(), messages, nil); err != nil {
 			t.Fatal(err)
 		}
 		if failed := publishFails(t, soon, p, messages); len(failed.Confirmed) > 0 {
@@ -168,7 +168,7 @@ func TestBurstOfReceipts(t *testing.T) {
 		c.wait()
 	})
 	p := target(addr, stomp.Config{Confirm: stomp.Receipt, Window: n}).Connected(t, addr)
-	if err := p.Publish(t.Context(), brokertest.Texts("/queue/a", "row ", n)); err != nil {
+	if err := p.Publish(t.Context(), brokertest.Texts("/queue/a", "row ", n), nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -194,7 +194,7 @@ func TestBrokerThatWritesBeforeItReads(t *testing.T) {
 		messages[i].Binary = true
 	}
 	p := target(addr, stomp.Config{Confirm: stomp.Receipt}).Connected(t, addr)
-	if err := p.Publish(t.Context(), messages); err != nil {
+	if err := p.Publish(t.Context(), messages, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -213,10 +213,10 @@ func TestSilentFromTheBroker(t *testing.T) {
 			t.Errorf("%+v", failed)
 		}
 		proxy.Set(faultproxy.Faults{})
-		if err := p.Connect(t.Context()); err != nil {
+		if err := brokertest.Connect(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Publish(t.Context(), messages); err != nil {
+		if err := p.Publish(t.Context(), messages, nil); err != nil {
 			t.Fatal(err)
 		}
 		repeats := len(broker.Drain(t, queue)) - len(messages)
@@ -238,7 +238,7 @@ func TestNothingIsLeft(t *testing.T) {
 	goroutines, files := runtime.NumGoroutine(), descriptors(t)
 	for range 50 {
 		p := target(addr, quick).Connected(t, addr)
-		if err := p.Publish(t.Context(), brokertest.Texts("/queue/a", "row ", 1)); err != nil {
+		if err := p.Publish(t.Context(), brokertest.Texts("/queue/a", "row ", 1), nil); err != nil {
 			t.Fatal(err)
 		}
 		_ = p.Close() // the fake answers no goodbye

@@ -36,9 +36,9 @@ func TestForbiddenQueue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := b.Publisher()
+		p := b.Publisher(nil)
 		defer p.Close()
-		if err := p.Connect(t.Context()); err != nil {
+		if err := brokertest.Connect(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
 		queue := strings.Replace(brokertest.Queue(t), "/queue/", "/queue/open.", 1)
@@ -57,11 +57,11 @@ func TestForbiddenQueue(t *testing.T) {
 		} else if len(failed.Refused) != 1 || failed.Refused[0].Index != forbidden || len(failed.Confirmed) != len(good) {
 			t.Errorf("%+v", failed)
 		}
-		if err := p.Connect(t.Context()); err != nil {
+		if err := brokertest.Connect(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
 		after := brokertest.Texts(queue, "after ", 1)
-		if err := p.Publish(t.Context(), after); err != nil {
+		if err := p.Publish(t.Context(), after, nil); err != nil {
 			t.Error(err)
 		}
 		brokertest.SameTexts(t, broker.Drain(t, queue), append(good, after...))
@@ -227,10 +227,10 @@ func TestErrorWhileIdle(t *testing.T) {
 	})
 	p := target(addr, stomp.Config{}).Connected(t, addr)
 	mustReset(t, ended)
-	if err := p.Connect(t.Context()); err != nil {
+	if err := brokertest.Connect(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Publish(t.Context(), brokertest.Texts("/queue/a", "row ", 1)); err != nil {
+	if err := p.Publish(t.Context(), brokertest.Texts("/queue/a", "row ", 1), nil); err != nil {
 		t.Error(fmt.Errorf("on the second connection: %w", err))
 	}
 }

@@ -63,7 +63,7 @@ func TestCloseWithoutAnAnswer(t *testing.T) {
 		t.Error("no error")
 	}
 	mustReset(t, ended)
-	if err := p.Connect(t.Context()); err != nil {
+	if err := brokertest.Connect(t.Context(), p); err != nil {
 		t.Error(err)
 	}
 }
@@ -87,7 +87,7 @@ func TestBatchIsOneWrite(t *testing.T) {
 		c.wait()
 	})
 	p := target(addr, stomp.Config{}).Connected(t, addr)
-	if err := p.Publish(t.Context(), brokertest.Texts("/queue/a", "row ", 100)); err != nil {
+	if err := p.Publish(t.Context(), brokertest.Texts("/queue/a", "row ", 100), nil); err != nil {
 		t.Fatal(err)
 	}
 	if n := <-reads; n > 2 {

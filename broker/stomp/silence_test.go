@@ -28,7 +28,7 @@ func TestSilentNetworkWhileIdle(t *testing.T) {
 	brokertest.Await(t, "the end of the connection", func() bool { return proxy.Links() == 0 })
 	proxy.Set(faultproxy.Faults{})
 	brokertest.Await(t, "a batch to go through", func() bool { // such heart-beats are too fast for a busy machine
-		return p.Connect(t.Context()) == nil && p.Publish(t.Context(), brokertest.Texts(queue, "row ", 1)) == nil
+		return brokertest.Connect(t.Context(), p) == nil && p.Publish(t.Context(), brokertest.Texts(queue, "row ", 1), nil) == nil
 	})
 }
 
@@ -66,7 +66,7 @@ func TestBrokerThatDoesNotRead(t *testing.T) {
 		for i := range messages {
 			messages[i].Body = []byte(strings.Repeat("x", 100_000))
 		}
-		failed := brokertest.PublishFailed(t, p.Publish(t.Context(), messages))
+		failed := brokertest.PublishFailed(t, p.Publish(t.Context(), messages, nil))
 		if failed.Fault != jobs.FaultConnection || !strings.Contains(failed.Error(), "takes no more bytes") {
 			t.Errorf("%+v", failed)
 		}
@@ -134,7 +134,7 @@ func TestHeartbeatsKeepTheConnection(t *testing.T) {
 		up, down := proxy.Carried()
 		return up >= 4 && down >= 2 || proxy.Links() == 0
 	})
-	if err := p.Publish(t.Context(), brokertest.Texts(queue, "row ", 1)); err != nil {
+	if err := p.Publish(t.Context(), brokertest.Texts(queue, "row ", 1), nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -161,7 +161,7 @@ func TestPausedBroker(t *testing.T) {
 					t.Fatal(err)
 				}
 				result := make(chan error, 1)
-				go func() { result <- p.Publish(t.Context(), messages) }()
+				go func() { result <- p.Publish(t.Context(), messages, nil) }()
 				brokertest.Await(t, "frames at the broker", func() bool { up, _ := proxy.Carried(); return up > 50 })
 				attempts := 1
 				if !patient {
@@ -180,7 +180,7 @@ func TestPausedBroker(t *testing.T) {
 				} else {
 					brokertest.Await(t, "a batch to go through", func() bool {
 						attempts++
-						return p.Connect(t.Context()) == nil && p.Publish(t.Context(), messages) == nil
+						return brokertest.Connect(t.Context(), p) == nil && p.Publish(t.Context(), messages, nil) == nil
 					})
 				}
 				copies := len(broker.Drain(t, queue)) - len(messages)

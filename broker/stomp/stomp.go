@@ -39,7 +39,12 @@ type Config struct {
 	Confirm    Confirm
 	Window     int  // messages unanswered at most, with Receipt; default 256
 	KeepPrefix bool // leave "/queue/" and "/topic/" in destinations on Artemis
+
+	TokenPrefix string // begins the names of token queues; default DefaultTokenPrefix
 }
+
+// DefaultTokenPrefix is reserved: no job sends to a queue whose name begins so.
+const DefaultTokenPrefix = "modulo.token."
 
 // Host is one broker address with its login.
 type Host struct {
@@ -118,6 +123,9 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Window == 0 {
 		cfg.Window = 256
 	}
+	if cfg.TokenPrefix == "" {
+		cfg.TokenPrefix = DefaultTokenPrefix
+	}
 	return cfg
 }
 
@@ -146,5 +154,12 @@ func (b *Broker) String() string {
 	return strings.Join(names, ",")
 }
 
-// Publisher returns a publisher that is not connected yet. Only one goroutine may use it at a time.
-func (b *Broker) Publisher() jobs.Publisher { return &Publisher{cfg: &b.cfg} }
+// Publisher returns a publisher that is not connected yet; with a token if one is wanted. Only one goroutine may use it
+// at a time.
+func (b *Broker) Publisher(token *TokenConfig) jobs.Publisher {
+	p := &Publisher{cfg: &b.cfg}
+	if token != nil {
+		p.keeper = &keeper{TokenConfig: *token}
+	}
+	return p
+}

@@ -60,7 +60,7 @@ func TestFullStore(t *testing.T) {
 				var err error
 				for len(want) < 1000 {
 					last = next()
-					if err = p.Publish(t.Context(), last); err != nil {
+					if err = p.Publish(t.Context(), last, nil); err != nil {
 						break
 					}
 					want = append(want, last...)
@@ -76,11 +76,11 @@ func TestFullStore(t *testing.T) {
 				got := broker.Take(t, queue, len(want)) // makes room
 				attempts := 1
 				brokertest.Await(t, "room", func() bool {
-					if p.Connect(t.Context()) != nil {
+					if brokertest.Connect(t.Context(), p) != nil {
 						return false
 					}
 					attempts++
-					return p.Publish(t.Context(), last) == nil
+					return p.Publish(t.Context(), last, nil) == nil
 				})
 				got = append(got, broker.Drain(t, queue)...)
 				want = append(want, last...)

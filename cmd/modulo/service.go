@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"modulo/broker"
+	"modulo/broker/stomp"
 	"modulo/internal/config"
 	"modulo/jobs"
 	"modulo/store"
@@ -116,10 +117,11 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, err
 	}
-	newWorker := func(_ context.Context, job *jobs.Job, shard jobs.Shard, lease *jobs.Lease) (*jobs.Worker, error) {
-		rows := sources[job.Name].Worker(shard)
+	newWorker := func(_ context.Context, job *jobs.Job, owned jobs.Owned, lease *jobs.Lease) (*jobs.Worker, error) {
+		rows := sources[job.Name].Worker(owned.Shard)
 		return jobs.NewWorker(jobs.WorkerConfig{
-			Job: job, Shard: shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(), Lease: lease, Log: o.log, Grace: o.grace,
+			Job: job, Shard: owned.Shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(token(job, owned.Shard, rows)),
+			Unsettled: owned.Unsettled, Lease: lease, Log: o.log, Grace: o.grace,
 		})
 	}
 	workers, err := jobs.NewService(jobs.ServiceConfig{
@@ -129,6 +131,14 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 		return nil, exit(exitUsage, err)
 	}
 	return &service{workers, db, mq, sources}, nil
+}
+
+// token says which token a worker keeps on the broker; nil where repeats are taken.
+func token(job *jobs.Job, shard jobs.Shard, lineage stomp.Lineage) *stomp.TokenConfig {
+	if job.Repeats == jobs.RepeatsPossible {
+		return nil
+	}
+	return &stomp.TokenConfig{Job: job.Name, Shard: shard, Lineage: lineage, Required: job.Repeats == jobs.RepeatsNone}
 }
 
 // awaitDatabase opens the database; one that is not up yet gets some time.

@@ -1,0 +1,355 @@
+package stomp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-stomp/stomp/v3/frame"
+
+	"modulo/jobs"
+)
+
+// TokenConfig makes a publisher keep a token: one persistent message in a queue of the worker's own, which each
+// transaction replaces. Whoever holds it can send, nobody else; and it names the rows of the last transactions.
+type TokenConfig struct {
+	Job     string
+	Shard   jobs.Shard
+	Lineage Lineage
+	// Required refuses brokers that cannot keep a token; otherwise there it goes without.
+	Required bool
+}
+
+// Lineage is where it is written down which token of a worker counts: its name, new for each token that is made from
+// nothing, is a part of the queue's name. Its calls are fenced: jobs.ErrFenced where another instance owns the worker.
+type Lineage interface {
+	// Claim returns the lineage that counts. Where none was made yet, it draws a new name, which counts once Made.
+	Claim(ctx context.Context) (name string, made bool, err error)
+	// Made says that the queue holds the token of the lineage.
+	Made(ctx context.Context, name string) error
+	// Report notes what is wrong with the token, for people; empty: nothing is.
+	Report(ctx context.Context, problem string) error
+}
+
+var (
+	errTokenGone   = errors.New("the token is gone from its queue: purged, expired, or the broker lost its store")
+	errTokenHeld   = errors.New("the token is held by a connection that the broker has not given up yet")
+	errTokenAway   = errors.New("the token did not come back after a COMMIT")
+	errTwoTokens   = errors.New("there is more than one token in the queue: a copy was made")
+	errTokenDenied = errors.New("no access to the token queue")
+)
+
+const (
+	tokenPatience  = 2 * time.Second        // for a token that nobody else holds
+	browsePatience = 2 * time.Second        // for the answer to a browse
+	browsePause    = 500 * time.Millisecond // between two browses that see nothing
+	browses        = 3                      // that must see nothing before the token is taken for gone
+	heldPatience   = 5 * time.Second        // for one that another connection holds
+)
+
+const (
+	tokenSubscription  = "token"
+	browseSubscription = "browse"
+)
+
+// keeper holds the token of a worker on one connection after the other. Not safe for concurrent use.
+type keeper struct {
+	TokenConfig
+	queue string // destination
+
+	lineageMade bool // the token was seen to exist: going on without it would give up a promise
+
+	current token   // held, or written by the last COMMIT and on its way back
+	ack     string  // id by which the held one is acknowledged; empty: on its way
+	named   []int64 // rows that current names
+}
+
+// queueName is a queue per lineage, so that installations that share a broker cannot meet.
+func (k *keeper) queueName(prefix, lineage string) string {
+	return fmt.Sprintf("/queue/%s%s.%d.%s", prefix, k.Job, k.Shard.Number, lineage)
+}
+
+// mailbox holds the MESSAGEs of a connection. The reader writes it, the publisher reads it.
+type mailbox struct {
+	mu      sync.Mutex
+	tokens  []letter
+	browsed int
+	browses int // that have ended
+	changed chan struct{}
+}
+
+type letter struct {
+	ack  string
+	body []byte
+}
+
+// put keeps a MESSAGE. It copies what it keeps.
+func (m *mailbox) put(f *inbound) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case string(f.get(frame.Subscription)) == tokenSubscription:
+		m.tokens = append(m.tokens, letter{string(f.get(frame.Ack)), slices.Clone(f.body)})
+	case string(f.get("browser")) == "end":
+		m.browses++
+	default:
+		m.browsed++
+	}
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the token that has come, if one has.
+func (m *mailbox) take() (l letter, ok bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch len(m.tokens) {
+	case 0:
+		return letter{}, false, nil
+	case 1:
+		l, m.tokens = m.tokens[0], nil
+		return l, true, nil
+	}
+	return letter{}, false, errTwoTokens
+}
+
+// awaitMail waits until done says so, the connection ends, or patience does.
+func (c *conn) awaitMail(ctx context.Context, patience time.Duration, done func() (bool, error)) (bool, error) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		if is, err := done(); is || err != nil {
+			return is, err
+		}
+		select {
+		case <-c.mail.changed:
+		case <-c.ended:
+			return false, c.lost()
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-timer.C:
+			return done()
+		}
+	}
+}
+
+// hold gets the token on a new connection and returns the rows that it names. kept is false where the token was only
+// made now: of what was sent before nothing is known.
+func (p *Publisher) hold(ctx context.Context) (rows []int64, kept bool, err error) {
+	k := p.keeper
+	lineage, made, err := k.Lineage.Claim(ctx)
+	if err != nil {
+		return nil, false, fmt.Errorf("token: %w", err)
+	}
+	k.queue, k.lineageMade = k.queueName(p.cfg.TokenPrefix, lineage), made
+	if !made {
+		if err := p.makeToken(ctx); err != nil {
+			return nil, false, err
+		}
+		if err := k.Lineage.Made(ctx, lineage); err != nil {
+			return nil, false, fmt.Errorf("token: %w", err)
+		}
+		k.lineageMade = true
+	}
+	if err := p.fetchToken(ctx); err != nil {
+		return nil, false, p.reportToken(ctx, err)
+	}
+	return k.named, made, p.reportToken(ctx, nil)
+}
+
+// reportToken writes down what only a person can put right, and that it is right again.
+func (p *Publisher) reportToken(ctx context.Context, err error) error {
+	problem := ""
+	switch {
+	case err == nil:
+	case needsPerson(err):
+		problem = err.Error()
+	default:
+		return err
+	}
+	if reportErr := p.keeper.Lineage.Report(ctx, problem); reportErr != nil && err == nil {
+		return fmt.Errorf("token: %w", reportErr)
+	}
+	return err
+}
+
+// needsPerson says whether waiting cannot put a token right.
+func needsPerson(err error) bool {
+	return errors.Is(err, errTokenGone) || errors.Is(err, errTwoTokens) || errors.Is(err, errForeignToken) || errors.Is(err, errTokenDenied)
+}
+
+// makeToken sends the first token of a lineage.
+func (p *Publisher) makeToken(ctx context.Context) error {
+	k := p.keeper
+	first := token{Format: tokenFormat, Job: k.Job, Worker: k.Shard.Number}.next(k.Shard, nil)
+	receipt := p.nextReceipts(1)
+	return p.converse(ctx, receipt, func() {
+		p.buffer = appendSend(p.buffer, p.dialect, nil, receipt, k.message(first))
+	})
+}
+
+// message is the token as a message: a text, so that consoles show it.
+func (k *keeper) message(t token) *jobs.Message {
+	body, err := json.Marshal(t)
+	if err != nil { // numbers and strings always can be
+		body = nil
+	}
+	return &jobs.Message{Destination: k.queue, Body: body}
+}
+
+// converse writes what compose puts into the buffer and waits for its receipt.
+func (p *Publisher) converse(ctx context.Context, receipt uint64, compose func()) error {
+	c := p.conn
+	c.batch.expect(receipt, 1)
+	defer c.batch.settle()
+	c.writing.Lock()
+	p.buffer = p.buffer[:0]
+	compose()
+	err := p.flush(ctx)
+	c.writing.Unlock()
+	if err == nil {
+		err = c.await(1, p.cfg.ReceiptTimeout)
+	}
+	now := c.batch.result()
+	switch {
+	case len(now.refusals) > 0:
+		return denied(now.refusals[0].err)
+	case now.stray != nil:
+		return denied(now.stray)
+	}
+	return err
+}
+
+// denied marks the answer that a login has no right to a queue.
+func denied(answer *ServerError) error {
+	if answer.fault() == jobs.FaultMessage {
+		return fmt.Errorf("%w: %w", errTokenDenied, answer)
+	}
+	return answer
+}
+
+// fetchToken subscribes to the token queue and waits for its one message. A prefetch of two makes a second one show.
+func (p *Publisher) fetchToken(ctx context.Context) error {
+	c, k := p.conn, p.keeper
+	receipt := p.nextReceipts(1)
+	err := p.converse(ctx, receipt, func() {
+		p.buffer = appendCommand(p.buffer, frame.SUBSCRIBE, frame.Id, tokenSubscription, frame.Destination, k.queue,
+			frame.Ack, "client-individual", "activemq.prefetchSize", "2", frame.Receipt, fmt.Sprint(receipt))
+	})
+	if err != nil {
+		return err
+	}
+	came, err := c.awaitMail(ctx, tokenPatience, k.arrived(c))
+	for tries := 0; err == nil && !came; tries++ {
+		var there bool
+		if there, err = p.browse(ctx); err != nil {
+			return err
+		}
+		patience := browsePause
+		if there {
+			patience = heldPatience
+		}
+		came, err = c.awaitMail(ctx, patience, k.arrived(c))
+		switch {
+		case came || err != nil:
+		case there:
+			return errTokenHeld
+		case tries+1 >= browses:
+			return errTokenGone
+		}
+	}
+	return err
+}
+
+// browse says whether there is a message in the token queue, also one that is with another connection.
+func (p *Publisher) browse(ctx context.Context) (there bool, err error) {
+	c, k := p.conn, p.keeper
+	c.mail.mu.Lock()
+	c.mail.browsed = 0
+	ended := c.mail.browses
+	c.mail.mu.Unlock()
+	id := fmt.Sprint(browseSubscription, p.receipt)
+	receipt := p.nextReceipts(1)
+	err = p.converse(ctx, receipt, func() {
+		p.buffer = appendCommand(p.buffer, frame.SUBSCRIBE, frame.Id, id, frame.Destination, k.queue,
+			frame.Ack, "auto", "browser", "true", frame.Receipt, fmt.Sprint(receipt))
+	})
+	if err != nil {
+		return false, err
+	}
+	_, err = c.awaitMail(ctx, browsePatience, func() (bool, error) {
+		c.mail.mu.Lock()
+		defer c.mail.mu.Unlock()
+		there = c.mail.browsed > 0
+		return c.mail.browses > ended, nil
+	})
+	return there, err
+}
+
+// arrived takes the token out of the mailbox, once it is there, and checks that it is the one that must come next.
+func (k *keeper) arrived(c *conn) func() (bool, error) {
+	return func() (bool, error) {
+		l, ok, err := c.mail.take()
+		if !ok || err != nil {
+			return false, err
+		}
+		t, rows, err := readToken(l.body, k.Job, k.Shard.Number)
+		if err != nil {
+			return false, err
+		}
+		if expected := k.current; expected.Serial != 0 && (t.Serial != expected.Serial || t.Epoch != expected.Epoch) {
+			return false, fmt.Errorf("%w: number %d of epoch %d came, not %d of %d", errTwoTokens, t.Serial, t.Epoch, expected.Serial, expected.Epoch)
+		}
+		k.current, k.named, k.ack = t, rows, l.ack
+		return true, nil
+	}
+}
+
+// lose forgets what was known through a connection that is gone.
+func (k *keeper) lose() { k.current, k.named, k.ack = token{}, nil, "" }
+
+// away says that the token of the last COMMIT is not back yet.
+func (k *keeper) away() bool { return k.ack == "" }
+
+// appendSuccessor appends the frames that replace the held token in a transaction. The new one names the rows of these
+// messages and those that are open.
+func (k *keeper) appendSuccessor(b []byte, d dialect, transaction string, messages []jobs.Message, open []int64) []byte {
+	rows := make([]int64, 0, len(open)+len(messages))
+	rows = append(rows, open...)
+	for i := range messages {
+		rows = append(rows, messages[i].RowID)
+	}
+	slices.Sort(rows)
+	rows = slices.Compact(rows)
+	b = append(b, "ACK\nid:"...)
+	b = appendEscaped(b, k.ack)
+	b = append(b, "\ntransaction:"...)
+	b = append(b, transaction...)
+	b = append(b, "\n\n\x00"...)
+	k.current, k.named, k.ack = k.current.next(k.Shard, rows), rows, ""
+	return appendSend(b, d, []byte("transaction:"+transaction+"\n"), 0, k.message(k.current))
+}
+
+// awaitToken waits until the token of the last COMMIT is back.
+func (p *Publisher) awaitToken(ctx context.Context) error {
+	c, k := p.conn, p.keeper
+	if k.ack == "" {
+		came, err := c.awaitMail(ctx, p.cfg.ReceiptTimeout, k.arrived(c))
+		if err == nil && !came {
+			err = fmt.Errorf("%w within %s", errTokenAway, p.cfg.ReceiptTimeout)
+		}
+		if err != nil {
+			return p.reportToken(ctx, err)
+		}
+	}
+	if _, second, err := c.mail.take(); err != nil || second {
+		return p.reportToken(ctx, errTwoTokens)
+	}
+	return nil
+}

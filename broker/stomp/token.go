@@ -1,0 +1,114 @@
+package stomp
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"modulo/jobs"
+)
+
+// token is the body of the one message in a worker's token queue: what the worker last committed, written in the same
+// transaction. It is JSON so that a person can read it in the broker's console.
+type token struct {
+	Format int    `json:"modulo"`
+	Job    string `json:"job"`
+	Worker int    `json:"worker"`
+	Of     int    `json:"of"`
+	Epoch  int64  `json:"epoch"`
+	Serial uint64 `json:"serial"` // grows by one with each transaction
+	Rows   string `json:"rows"`   // ids of delivered rows whose marks may be missing; see appendIDs
+}
+
+const tokenFormat = 1
+
+// maxNamed bounds the rows that a token may name: two batches, and a good deal of slack.
+const maxNamed = 8 * jobs.MaxBatch
+
+// errForeignToken says that the message in a token queue is not a token of its worker.
+var errForeignToken = errors.New("the message in the token queue is not this worker's token")
+
+// readToken checks that a message is a token of the worker and returns it with the rows it names.
+func readToken(body []byte, job string, worker int) (t token, rows []int64, err error) {
+	if err := json.Unmarshal(body, &t); err != nil {
+		return token{}, nil, fmt.Errorf("%w: %w", errForeignToken, err)
+	}
+	if t.Format != tokenFormat || t.Job != job || t.Worker != worker {
+		return token{}, nil, fmt.Errorf("%w: format %d, job %.40q, worker %d", errForeignToken, t.Format, t.Job, t.Worker)
+	}
+	if rows, err = parseIDs(t.Rows); err != nil {
+		return token{}, nil, fmt.Errorf("%w: %w", errForeignToken, err)
+	}
+	return t, rows, nil
+}
+
+// appendIDs appends sorted, distinct ids: the first one, then what each adds to the one before, with d*n for n times d.
+// The rows of a worker of five are mostly 5 apart, so that "7,5*999" names a batch of 1000.
+func appendIDs(b []byte, ids []int64) []byte {
+	before := int64(0)
+	for i := 0; i < len(ids); {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		step, n := ids[i]-before, 1
+		for i+n < len(ids) && i > 0 && ids[i+n]-ids[i+n-1] == step {
+			n++
+		}
+		b = strconv.AppendInt(b, step, 10)
+		if n > 1 {
+			b = append(b, '*')
+			b = strconv.AppendInt(b, int64(n), 10)
+		}
+		i += n
+		before = ids[i-1]
+	}
+	return b
+}
+
+// parseIDs reads what appendIDs wrote.
+func parseIDs(text string) ([]int64, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var ids []int64
+	before := int64(0)
+	for part := range strings.SplitSeq(text, ",") {
+		stepText, countText, repeated := strings.Cut(part, "*")
+		step, err := strconv.ParseInt(stepText, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("rows: %w", err)
+		}
+		count := uint64(1)
+		if repeated {
+			if count, err = strconv.ParseUint(countText, 10, 31); err != nil {
+				return nil, fmt.Errorf("rows: %w", err)
+			}
+		}
+		if uint64(len(ids))+count > maxNamed {
+			return nil, fmt.Errorf("rows: more than %d", maxNamed)
+		}
+		for range count {
+			before += step // wraps around as the difference did
+			ids = append(ids, before)
+		}
+	}
+	if !slices.IsSorted(ids) || len(slices.Compact(slices.Clone(ids))) != len(ids) {
+		return nil, errors.New("rows: not in order")
+	}
+	return ids, nil
+}
+
+// next returns the token that follows when these rows are committed.
+func (t token) next(shard jobs.Shard, rows []int64) token {
+	t.Of, t.Epoch = shard.Of, shard.Epoch
+	t.Serial++
+	if t.Serial == math.MaxUint64 {
+		t.Serial = 1
+	}
+	t.Rows = string(appendIDs(nil, rows))
+	return t
+}

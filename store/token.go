@@ -1,0 +1,111 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"modulo/jobs"
+)
+
+// ownedSQL says that worker $2 of job $1 has the owner with epoch $3. Epoch 0 stands for a worker that nobody owns.
+const ownedSQL = `($3::bigint = 0 or exists (select from modulo.workers as w
+    where w.job = $1::text and w.number = $2::int and w.epoch = $3::bigint and w.owner is not null))`
+
+// claimTokenSQL returns the lineage that counts, and draws $4 where none was made yet.
+const claimTokenSQL = `insert into modulo.tokens as t (job, number, lineage)
+select $1::text, $2::int, $4::text where ` + ownedSQL + `
+on conflict (job, number) do update set
+  lineage = case when t.made then t.lineage else excluded.lineage end,
+  noted_at = case when t.made then t.noted_at else clock_timestamp() end
+returning lineage, made`
+
+const tokenMadeSQL = `update modulo.tokens set made = true, problem = null, noted_at = clock_timestamp()
+where job = $1::text and number = $2::int and lineage = $4::text and ` + ownedSQL
+
+const reportTokenSQL = `update modulo.tokens set problem = nullif($4::text, ''), noted_at = clock_timestamp()
+where job = $1::text and number = $2::int and problem is distinct from nullif($4::text, '') and ` + ownedSQL
+
+// lineageLength is how many digits of a random number tell lineages apart.
+const lineageLength = 12
+
+// Claim returns the name of the lineage whose token counts, and whether that token was made. Where none was, it draws
+// a new name. Like all that concerns the token it is fenced by the worker's epoch.
+func (w *WorkerRows) Claim(ctx context.Context) (name string, made bool, err error) {
+	ctx, cancel := w.source.db.bounded(ctx)
+	defer cancel()
+	fresh := uuid.NewString()
+	fresh = fresh[len(fresh)-lineageLength:]
+	err = w.source.db.pool.QueryRow(ctx, claimTokenSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch, fresh).Scan(&name, &made)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = jobs.ErrFenced
+	}
+	if err != nil {
+		return "", false, w.failed("claim token", err)
+	}
+	return name, made, nil
+}
+
+// Made notes that the token of the lineage is in its queue.
+func (w *WorkerRows) Made(ctx context.Context, name string) error {
+	ctx, cancel := w.source.db.bounded(ctx)
+	defer cancel()
+	changed, err := w.source.db.pool.Exec(ctx, tokenMadeSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch, name)
+	if err == nil && changed.RowsAffected() == 0 {
+		err = jobs.ErrFenced
+	}
+	if err != nil {
+		return w.failed("note token", err)
+	}
+	return nil
+}
+
+// Report notes what is wrong with the token; an empty text that nothing is.
+func (w *WorkerRows) Report(ctx context.Context, problem string) error {
+	ctx, cancel := w.source.db.bounded(ctx)
+	defer cancel()
+	if _, err := w.source.db.pool.Exec(ctx, reportTokenSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch, storable(problem)); err != nil {
+		return w.failed("report token", err)
+	}
+	return nil
+}
+
+// TokenState is what is known of the token of one worker.
+type TokenState struct {
+	Number  int
+	Lineage string
+	Made    bool
+	Problem string // empty: none
+}
+
+const tokensSQL = `select number, lineage, made, coalesce(problem, '') from modulo.tokens where job = $1::text order by number`
+
+// Tokens lists the tokens of a job, those of workers beyond the present K too.
+func (db *DB) Tokens(ctx context.Context, job string) ([]TokenState, error) {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	rows, err := db.pool.Query(ctx, tokensSQL, job)
+	if err != nil {
+		return nil, fmt.Errorf("tokens of %s: %w", job, err)
+	}
+	tokens, err := pgx.CollectRows(rows, pgx.RowToStructByPos[TokenState])
+	return tokens, wrap("tokens of "+job, err)
+}
+
+// resetTokensSQL lets tokens be made anew. $1 job, $2 worker or null for all, $3 whether also those without a problem.
+const resetTokensSQL = `update modulo.tokens set made = false, problem = null, noted_at = clock_timestamp()
+where job = $1::text and made and ($2::int is null or number = $2::int) and ($3::boolean or problem is not null)`
+
+// ResetTokens lets the owners make new tokens, and returns how many. With force also where no problem is noted.
+func (db *DB) ResetTokens(ctx context.Context, job string, worker *int, force bool) (int, error) {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	changed, err := db.pool.Exec(ctx, resetTokensSQL, job, worker, force)
+	if err != nil {
+		return 0, fmt.Errorf("reset tokens of %s: %w", job, err)
+	}
+	return int(changed.RowsAffected()), nil
+}
