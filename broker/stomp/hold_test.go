@@ -1,0 +1,291 @@
+package stomp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"modulo/broker/brokertest"
+	"modulo/broker/stomp"
+	"modulo/internal/faultproxy"
+	"modulo/internal/testservers"
+	"modulo/jobs"
+)
+
+// lineage is a stomp.Lineage in memory.
+type lineage struct {
+	mu      sync.Mutex
+	name    string
+	drawn   int
+	made    bool
+	problem string
+}
+
+func (l *lineage) Claim(context.Context) (string, bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.made {
+		l.drawn++
+	}
+	return l.name + strconv.Itoa(l.drawn), l.made, nil
+}
+
+func (l *lineage) Made(_ context.Context, name string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if name != l.name+strconv.Itoa(l.drawn) {
+		return jobs.ErrFenced
+	}
+	l.made = true
+	return nil
+}
+
+func (l *lineage) Report(_ context.Context, problem string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.problem = problem
+	return nil
+}
+
+func (l *lineage) noted() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.problem
+}
+
+// tokened are publishers of one worker that share a lineage, and the queue they send to.
+type tokened struct {
+	t       *testing.T
+	target  brokertest.Target
+	lineage *lineage
+	queue   string
+	rows    int64
+}
+
+func newTokened(t *testing.T) *tokened {
+	target := brokertest.Target{Addr: address(testservers.Broker(t).URL())}
+	return &tokened{t: t, target: target, lineage: &lineage{name: fmt.Sprint(time.Now().UnixNano(), ".")}, queue: brokertest.Queue(t)}
+}
+
+// publisher is one owner of the worker, with an epoch of its own.
+func (f *tokened) publisher(addr string, epoch int64) jobs.Publisher {
+	f.t.Helper()
+	b, err := stomp.New(stomp.Config{Hosts: []stomp.Host{{Address: addr}}, Heartbeat: 500 * time.Millisecond, ReceiptTimeout: 5 * time.Second})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	shard := jobs.Shard{Number: 3, Of: 8, Epoch: epoch}
+	p := b.Publisher(&stomp.TokenConfig{Job: "outbox", Shard: shard, Lineage: f.lineage})
+	f.t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+func (f *tokened) connect(p jobs.Publisher) jobs.Recall {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 20*time.Second)
+	defer cancel()
+	recall, err := p.Connect(ctx)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return recall
+}
+
+// messages are the next n rows.
+func (f *tokened) messages(n int) (messages []jobs.Message, ids []int64) {
+	for range n {
+		f.rows++
+		messages = append(messages, jobs.Message{RowID: f.rows, Destination: f.queue, Body: []byte(strconv.FormatInt(f.rows, 10))})
+		ids = append(ids, f.rows)
+	}
+	return messages, ids
+}
+
+func (f *tokened) publish(p jobs.Publisher, n int, open ...int64) []int64 {
+	f.t.Helper()
+	messages, ids := f.messages(n)
+	if err := p.Publish(f.t.Context(), messages, open); err != nil {
+		f.t.Fatal(err)
+	}
+	return ids
+}
+
+// arrived are the rows in the queue, in order.
+func (f *tokened) arrived(n int) (ids []int64) {
+	f.t.Helper()
+	for _, r := range f.target.Take(f.t, f.queue, n) {
+		id, err := strconv.ParseInt(r.Text(), 10, 64)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func wantRecall(t *testing.T, got jobs.Recall, kept bool, rows ...int64) {
+	t.Helper()
+	if got.Kept != kept || !slices.Equal(got.Rows, rows) || got.Without != "" {
+		t.Errorf("recall %+v, want kept %v, rows %v", got, kept, rows)
+	}
+}
+
+// The first owner makes the token, and each next one recalls what was committed last, and what was open then.
+func TestTokenRecallsTheLastBatches(t *testing.T) {
+	t.Parallel()
+	f := newTokened(t)
+	p := f.publisher(f.target.Addr, 7)
+	wantRecall(t, f.connect(p), false)
+	first := f.publish(p, 3)
+	second := f.publish(p, 2, first...)
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next := f.publisher(f.target.Addr, 8)
+	wantRecall(t, f.connect(next), true, append(first, second...)...)
+	third := f.publish(next, 1, second...)
+	wantRecall(t, f.connect(next), false) // connected: nothing to tell
+	_ = next.Close()
+	wantRecall(t, f.connect(next), true, append(second, third...)...)
+	if err := next.Forget(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_ = next.Close()
+	wantRecall(t, f.connect(next), true)
+	if got := f.arrived(6); !slices.Equal(got, []int64{1, 2, 3, 4, 5, 6}) {
+		t.Errorf("arrived %v", got)
+	}
+}
+
+// Wherever the connection breaks in a batch, the token says exactly whether the batch is there.
+func TestTokenTellsTheOutcomeOfACutBatch(t *testing.T) {
+	t.Parallel()
+	f := newTokened(t)
+	proxy := brokertest.Proxy(t, f.target.Addr)
+	p := f.publisher(proxy.Addr(), 1)
+	f.connect(p)
+	there := f.publish(p, 2)
+	const steps = 40
+	var outcomes [2]int
+	before := there
+	for step := range steps {
+		messages, ids := f.messages(2)
+		faults := faultproxy.Faults{Up: faultproxy.Flow{Cut: &faultproxy.Cut{After: int64(step * 14), How: faultproxy.RST}}}
+		if step%2 == 1 {
+			faults = faultproxy.Faults{Down: faultproxy.Flow{Cut: &faultproxy.Cut{After: int64(step), How: faultproxy.RST}}}
+		}
+		proxy.Set(faults)
+		err := p.Publish(t.Context(), messages, nil)
+		proxy.Set(faultproxy.Faults{})
+		proxy.CutAll(faultproxy.RST)
+		_ = p.Close()
+		recall := f.connect(p)
+		switch {
+		case slices.Equal(recall.Rows, ids):
+			there, before = append(there, ids...), ids
+			outcomes[0]++
+		case slices.Equal(recall.Rows, before) && err != nil:
+			outcomes[1]++
+		default:
+			t.Fatalf("step %d: recalls %v, published %v with %v, before %v", step, recall.Rows, ids, err, before)
+		}
+	}
+	t.Logf("%d batches were there, %d were not", outcomes[0], outcomes[1])
+	if outcomes[0] == 0 || outcomes[1] == 0 {
+		t.Errorf("outcomes %v: the cuts do not hit both", outcomes)
+	}
+	if got := f.arrived(len(there)); !slices.Equal(got, there) {
+		t.Errorf("arrived %v, want %v", got, there)
+	}
+}
+
+// An old owner that still lives cannot send once the next one has the token, and until then the next one waits.
+func TestTokenFencesTheOldOwner(t *testing.T) {
+	t.Parallel()
+	f := newTokened(t)
+	proxy := brokertest.Proxy(t, f.target.Addr)
+	zombie := f.publisher(proxy.Addr(), 1)
+	f.connect(zombie)
+	sent := f.publish(zombie, 2)
+	proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}})
+	outcome := make(chan error, 1)
+	messages, _ := f.messages(2)
+	go func() { outcome <- zombie.Publish(t.Context(), messages, nil) }() // awaited below
+	next := f.publisher(f.target.Addr, 2)
+	var recall jobs.Recall
+	began := time.Now()
+	brokertest.Await(t, "the token", func() bool {
+		var err error
+		recall, err = next.Connect(t.Context())
+		if failed := (*jobs.ConnectError)(nil); errors.As(err, &failed) && failed.Fault != jobs.FaultConnection {
+			t.Fatalf("while another connection holds the token: %v", err)
+		}
+		return err == nil
+	})
+	t.Logf("taken over after %s", time.Since(began).Round(time.Millisecond))
+	wantRecall(t, recall, true, sent...)
+	proxy.Set(faultproxy.Faults{}) // what the zombie has written flows now
+	if err := <-outcome; err == nil {
+		t.Error("the old owner got its receipt")
+	}
+	after := f.publish(next, 2, sent...)
+	if got, want := f.arrived(4), append(sent, after...); !slices.Equal(got, want) {
+		t.Errorf("arrived %v, want %v", got, want)
+	}
+}
+
+// What only a person can put right is noticed and reported, and never guessed.
+func TestTokenTrouble(t *testing.T) {
+	t.Parallel()
+	const copied = `{"modulo":1,"job":"outbox","worker":3,"of":8,"epoch":1,"serial":1,"rows":""}`
+	for name, test := range map[string]struct {
+		hurt    func(f *tokened, queue string)
+		problem string
+	}{
+		"gone":   {func(f *tokened, queue string) { f.target.Take(f.t, queue, 1) }, "the token is gone"},
+		"copied": {func(f *tokened, queue string) { f.inject(queue, copied) }, "more than one token"},
+		"foreign": {func(f *tokened, queue string) {
+			f.target.Take(f.t, queue, 1)
+			f.inject(queue, `{"modulo":1,"job":"other","worker":3}`)
+		}, "not this worker's token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newTokened(t)
+			p := f.publisher(f.target.Addr, 1)
+			f.connect(p)
+			_ = p.Close()
+			name, _, _ := f.lineage.Claim(t.Context())
+			queue := "/queue/" + stomp.DefaultTokenPrefix + "outbox.3." + name
+			test.hurt(f, queue)
+			_, err := p.Connect(t.Context())
+			if failed := brokertest.ConnectFailed(t, err); failed.Fault != jobs.FaultConfiguration {
+				t.Errorf("fault %s: %v", failed.Fault, failed)
+			}
+			if got := f.lineage.noted(); got == "" || !strings.Contains(got, test.problem) {
+				t.Errorf("reported %q, want %q", got, test.problem)
+			}
+			f.lineage.made = false // what reset-token does
+			wantRecall(t, f.connect(p), false)
+			f.publish(p, 1)
+			if got := f.lineage.noted(); got != "" {
+				t.Errorf("still reported: %q", got)
+			}
+		})
+	}
+}
+
+// inject puts a message into a queue, as an operator might.
+func (f *tokened) inject(queue, body string) {
+	f.t.Helper()
+	p := activeMQ(f.t, stomp.Config{}).Connected(f.t, f.target.Addr)
+	if err := p.Publish(f.t.Context(), []jobs.Message{{Destination: queue, Body: []byte(body)}}, nil); err != nil {
+		f.t.Fatal(err)
+	}
+}
