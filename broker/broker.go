@@ -31,7 +31,7 @@ type Config struct {
 	// VirtualHost is the part of the broker to use: RabbitMQ's vhost. Default "/"; ActiveMQ ignores it.
 	VirtualHost string
 
-	// Heartbeat is how often either side shows that it is alive. Default 10s; negative: never.
+	// Heartbeat is how often either side shows that it is alive. Default 5s; negative: never.
 	Heartbeat      time.Duration
 	DialTimeout    time.Duration // TCP, per host; default 5s
 	ConnectTimeout time.Duration // TLS and login, per host; default 10s
@@ -45,6 +45,8 @@ type Config struct {
 	// KeepPrefix leaves "/queue/" and "/topic/" in the destinations on Artemis, for acceptors that know them as
 	// anycastPrefix and multicastPrefix.
 	KeepPrefix bool
+	// TokenPrefix begins the names of the queues that hold the workers' tokens. Default "modulo.token.".
+	TokenPrefix string
 }
 
 // New checks the configuration, reads the TLS files and returns the broker. It does not connect. Errors never hold a
@@ -73,6 +75,7 @@ func newSTOMP(cfg Config, addresses []address) (Broker, error) {
 		Confirm:        stomp.Confirm(cfg.Confirm),
 		Window:         cfg.Window,
 		KeepPrefix:     cfg.KeepPrefix,
+		TokenPrefix:    cfg.TokenPrefix,
 	}
 	for _, a := range addresses {
 		host := stomp.Host{Username: cfg.Username, Password: cfg.Password}

@@ -62,7 +62,7 @@ func NewBuilder(job *Job, shard Shard) (*Builder, error) {
 	b.eventID = bind("event_id", spec.EventID)
 	b.destination = bind("destination", spec.Destination)
 	for _, text := range spec.Allow {
-		pattern, err := parseDestinationPattern(text)
+		pattern, err := parseDestinationPattern(text, job.Message.Reserved)
 		problems = append(problems, err)
 		b.allow = append(b.allow, pattern)
 	}

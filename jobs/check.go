@@ -25,6 +25,11 @@ func (j *Job) Check() error {
 	}
 	wrong(!jobName.MatchString(j.Name), "name %q: must be 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit", j.Name)
 	wrong(j.Workers < 1 || j.Workers > MaxWorkers, "workers: %d is not within 1 and %d", j.Workers, MaxWorkers)
+	switch j.Repeats {
+	case RepeatsAuto, RepeatsNone, RepeatsPossible:
+	default:
+		wrong(true, "repeats: %.20q, want none or possible", string(j.Repeats))
+	}
 	wrong(j.Batch < 1 || j.Batch > MaxBatch, "batch: %d is not within 1 and %d", j.Batch, MaxBatch)
 	wrong(j.Source.Table == "", "source.table: missing")
 	wrong(j.Source.ID == "", "source.id: missing; name the integer column that identifies a row")

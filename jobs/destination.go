@@ -3,6 +3,7 @@ package jobs
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -13,7 +14,8 @@ const DefaultDestinations = "/queue/*"
 // plainName is a name that has no meaning to a broker besides itself: no wildcards, lists, options or paths.
 const plainName = `[A-Za-z0-9._-]{1,200}`
 
-// reservedNames begin names that a pattern never matches: the broker or Modulo itself gives them a meaning.
+// reservedNames begin names that a pattern never matches, besides MessageSpec.Reserved: the broker or Modulo itself
+// gives them a meaning.
 var reservedNames = []string{"activemq.", "modulo.token."}
 
 // destinationPattern is an entry of MessageSpec.Allow: literal text with "*" for a plain name. Text without a "*" is
@@ -21,9 +23,10 @@ var reservedNames = []string{"activemq.", "modulo.token."}
 type destinationPattern struct {
 	literal string
 	names   *regexp.Regexp // nil: literal
+	except  []string       // beginnings of names, in small letters
 }
 
-func parseDestinationPattern(text string) (destinationPattern, error) {
+func parseDestinationPattern(text string, except []string) (destinationPattern, error) {
 	if text == "" || strings.ContainsAny(text, "\x00\r\n") {
 		return destinationPattern{}, fmt.Errorf("allowed destination %q: must be text in one line", text)
 	}
@@ -34,20 +37,20 @@ func parseDestinationPattern(text string) (destinationPattern, error) {
 	if err != nil {
 		return destinationPattern{}, fmt.Errorf("allowed destination %.250q: %w", text, err)
 	}
-	return destinationPattern{names: names}, nil
+	return destinationPattern{names: names, except: slices.Concat(reservedNames, except)}, nil
 }
 
 func (p destinationPattern) matches(destination string) bool {
 	if p.names == nil {
 		return destination == p.literal
 	}
-	return p.names.MatchString(destination) && !reserved(destination)
+	return p.names.MatchString(destination) && !p.reserved(destination)
 }
 
 // reserved says whether a part of the destination begins with a reserved name, in capitals or not.
-func reserved(destination string) bool {
+func (p destinationPattern) reserved(destination string) bool {
 	for part := range strings.SplitSeq(strings.ToLower(destination), "/") {
-		for _, name := range reservedNames {
+		for _, name := range p.except {
 			if strings.HasPrefix(part, name) {
 				return true
 			}

@@ -7,7 +7,7 @@ import (
 
 func mustPattern(t testing.TB, text string) destinationPattern {
 	t.Helper()
-	pattern, err := parseDestinationPattern(text)
+	pattern, err := parseDestinationPattern(text, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestDestinationPatterns(t *testing.T) {
 func TestDestinationPatternErrors(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "/queue/a\n*", "/queue/\x00", "a\r", "\xff*"} {
-		if _, err := parseDestinationPattern(text); err == nil {
+		if _, err := parseDestinationPattern(text, nil); err == nil {
 			t.Errorf("%q is taken for a pattern", text)
 		}
 	}
@@ -109,7 +109,7 @@ func FuzzDestinationPattern(f *testing.F) {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, text, destination string) {
-		pattern, err := parseDestinationPattern(text)
+		pattern, err := parseDestinationPattern(text, nil)
 		parts := strings.Split(text, "*")
 		if err != nil || len(parts) > 4 || len(destination) > 100 {
 			return

@@ -31,6 +31,7 @@ func (m Message) Size() int {
 // "{{" and "}}" are literal braces.
 type MessageSpec struct {
 	Destination string   // template
+	Reserved    []string // beginnings of names, in small letters, that no pattern of Allow matches
 	Allow       []string // patterns of destinations; "*" stands for a name of [A-Za-z0-9._-]{1,200}
 	Payload     Payload
 	Headers     []HeaderSpec

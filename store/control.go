@@ -43,7 +43,10 @@ type WorkerOwner struct {
 	Host      string
 	PID       int
 	ChangedAt time.Time // when it got, or lost, its owner
-	Expires   time.Duration
+	// Open says that rows the broker holds may have no mark yet: a change of K waits until an instance has settled that.
+	Open    bool
+	Problem string // what is wrong with its token; empty: nothing
+	Expires time.Duration
 }
 
 // Owned is how many workers have an owner.
@@ -57,12 +60,35 @@ func (c Control) Owned() int {
 	return n
 }
 
+// Released is how many workers have no owner and nothing to settle: a change of K waits for all.
+func (c Control) Released() int {
+	n := 0
+	for _, o := range c.Owners {
+		if o.Instance == "" && !o.Open {
+			n++
+		}
+	}
+	return n
+}
+
+// Problems is how many workers wait for a person because of their tokens.
+func (c Control) Problems() int {
+	n := 0
+	for _, o := range c.Owners {
+		if o.Problem != "" {
+			n++
+		}
+	}
+	return n
+}
+
 const controlSQL = `select job, generation, workers, coalesce(next_workers, 0), paused,
   (select count(*) from modulo.instances as i where j.job = any(i.jobs) and i.expires_at > clock_timestamp())
 from modulo.jobs as j where job = $1::text`
 
 const ownersSQL = `select w.number, w.epoch, coalesce(w.owner::text, ''), coalesce(i.host, ''), coalesce(i.pid, 0), w.changed_at,
-  coalesce(extract(epoch from i.expires_at - clock_timestamp()), 0)::float8
+  coalesce(extract(epoch from i.expires_at - clock_timestamp()), 0)::float8, w.owner is null and ` + openSQL + `,
+  coalesce((select t.problem from modulo.tokens as t where t.job = w.job and t.number = w.number), '')
 from modulo.workers as w left join modulo.instances as i on i.instance = w.owner
 where w.job = $1::text and w.generation = $2::bigint
 order by w.number`
@@ -85,7 +111,7 @@ func (db *DB) Control(ctx context.Context, job string) (Control, error) {
 	}
 	c.Owners, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (o WorkerOwner, err error) {
 		var expires float64
-		err = row.Scan(&o.Number, &o.Epoch, &o.Instance, &o.Host, &o.PID, &o.ChangedAt, &expires)
+		err = row.Scan(&o.Number, &o.Epoch, &o.Instance, &o.Host, &o.PID, &o.ChangedAt, &expires, &o.Open, &o.Problem)
 		o.Expires = time.Duration(expires * float64(time.Second))
 		return o, err
 	})

@@ -19,7 +19,7 @@ type Source struct {
 
 	// Texts of sql that do not depend on the worker.
 	due, clear, pending, mark, settle, park string
-	fetchFormats, dueFormats       pgx.QueryResultFormats
+	fetchFormats, dueFormats                pgx.QueryResultFormats
 }
 
 // OpenSource checks a job against its real table and builds its SQL. The error joins a *Problem for everything that is

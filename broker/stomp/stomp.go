@@ -30,7 +30,7 @@ type Config struct {
 	Hosts       []Host // tried in turn, the last good one first
 	VirtualHost string // default "/"
 
-	Heartbeat      time.Duration // default 10s; negative: none
+	Heartbeat      time.Duration // default 5s; negative: none
 	DialTimeout    time.Duration // TCP, per host; default 5s
 	ConnectTimeout time.Duration // TLS and login, per host; default 10s
 	WriteTimeout   time.Duration // without the broker taking a byte more; default 10s
@@ -108,7 +108,7 @@ func (cfg Config) withDefaults() Config {
 			*d = value
 		}
 	}
-	orElse(&cfg.Heartbeat, 10*time.Second)
+	orElse(&cfg.Heartbeat, 5*time.Second)
 	orElse(&cfg.DialTimeout, 5*time.Second)
 	orElse(&cfg.ConnectTimeout, 10*time.Second)
 	orElse(&cfg.WriteTimeout, 10*time.Second)

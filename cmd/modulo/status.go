@@ -50,6 +50,7 @@ type jobStatus struct {
 	Workers         int            `json:"workers"` // in force
 	Owned           int            `json:"workers_owned"`
 	ChangingTo      int            `json:"changing_to,omitempty"`
+	TokenProblems   int            `json:"token_problems"` // workers that wait for a person
 	Instances       int            `json:"instances"`
 	Backlog         int            `json:"backlog"`
 	BacklogComplete bool           `json:"backlog_complete"` // false: there are at least as many
@@ -85,7 +86,7 @@ func (a *app) printStatus(ctx context.Context, output outputFormat, db *store.DB
 			return err
 		}
 		line := jobStatus{
-			Job: job.Name, State: stateOf(control), Workers: control.Workers, Owned: control.Owned(), ChangingTo: control.Next,
+			Job: job.Name, State: stateOf(control), Workers: control.Workers, Owned: control.Owned(), ChangingTo: control.Next, TokenProblems: control.Problems(),
 			Instances: control.Instances, Backlog: backlog.Pending(), BacklogComplete: backlog.Complete,
 			OldestSeconds: backlog.Oldest().Seconds(), Failed: backlog.Failed, Retrying: backlog.Retrying,
 		}
@@ -109,6 +110,8 @@ func stateOf(c store.Control) string {
 		return fmt.Sprintf("changing %d -> %d", c.Workers, c.Next)
 	case c.Paused:
 		return "paused"
+	case c.Problems() > 0:
+		return "token trouble"
 	case c.Owned() == 0:
 		return "stopped"
 	case c.Owned() < c.Workers:

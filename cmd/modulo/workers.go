@@ -19,7 +19,7 @@ func (a *app) workersCommand() *cobra.Command {
 		Use:   "workers",
 		Short: "See who runs the workers of a job, and change their number live",
 	}
-	cmd.AddCommand(a.workersListCommand(), a.workersSetCommand())
+	cmd.AddCommand(a.workersListCommand(), a.workersSetCommand(), a.workersResetTokenCommand())
 	return cmd
 }
 
@@ -33,6 +33,7 @@ type workerLine struct {
 	Epoch    int64   `json:"epoch"`
 	Seconds  float64 `json:"seconds"` // since it got, or lost, its owner
 	Lease    float64 `json:"lease_seconds"`
+	Problem  string  `json:"problem,omitempty"` // with its token
 }
 
 func (a *app) workersListCommand() *cobra.Command {
@@ -52,18 +53,18 @@ func (a *app) workersListCommand() *cobra.Command {
 }
 
 func (a *app) printWorkers(output outputFormat, c store.Control) error {
-	p := printed{head: []string{"WORKER", "OWNER", "INSTANCE", "EPOCH", "SINCE", "LEASE"}}
+	p := printed{head: []string{"WORKER", "OWNER", "INSTANCE", "EPOCH", "SINCE", "LEASE", "PROBLEM"}}
 	lines := make([]workerLine, len(c.Owners))
 	for i, o := range c.Owners {
 		since := time.Since(o.ChangedAt)
-		lines[i] = workerLine{o.Number, c.Workers, o.Instance, o.Host, o.PID, o.Epoch, since.Seconds(), o.Expires.Seconds()}
+		lines[i] = workerLine{o.Number, c.Workers, o.Instance, o.Host, o.PID, o.Epoch, since.Seconds(), o.Expires.Seconds(), o.Problem}
 		owner, lease := "-", "-"
 		if o.Instance != "" {
 			owner, lease = fmt.Sprintf("%s pid %d", o.Host, o.PID), o.Expires.Round(100*time.Millisecond).String()
 		}
 		p.rows = append(p.rows, []string{
 			fmt.Sprintf("%d/%d", o.Number, c.Workers), owner, orDash(o.Instance), strconv.FormatInt(o.Epoch, 10),
-			since.Round(time.Second).String(), lease,
+			since.Round(time.Second).String(), lease, orDash(o.Problem),
 		})
 	}
 	p.value = lines
@@ -171,7 +172,7 @@ func (a *app) watchChange(ctx context.Context, db *store.DB, before store.Contro
 		case now.Generation > before.Generation || now.Next != k:
 			return exit(exitRefused, fmt.Errorf("%s: the change to %d workers was taken back or replaced by another", before.Job, k))
 		}
-		if released := before.Workers - now.Owned(); released != last {
+		if released := now.Released(); released != last {
 			last = released
 			fmt.Fprintf(a.err, "%d -> %d: %d/%d released\n", before.Workers, k, released, before.Workers)
 		}

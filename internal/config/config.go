@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"modulo/broker"
+	"modulo/broker/stomp"
 	"modulo/jobs"
 )
 
@@ -50,6 +51,7 @@ type Broker struct {
 	Confirm        string   `yaml:"confirm"`
 	Window         int      `yaml:"window"`
 	KeepPrefix     bool     `yaml:"keep_prefix"`
+	TokenPrefix    string   `yaml:"token_prefix"` // begins the names of the queues that hold the workers' tokens
 	TLS            TLS      `yaml:"tls"`
 }
 
@@ -108,7 +110,8 @@ func defaults() *Config {
 		Database: Database{MaxConns: 16, StatementTimeout: Duration(time.Minute)},
 		Broker: Broker{
 			URL: "stomp://127.0.0.1:61613", Confirm: "auto", Window: 256,
-			Heartbeat: Duration(10 * time.Second), ReceiptTimeout: Duration(30 * time.Second),
+			Heartbeat: Duration(5 * time.Second), ReceiptTimeout: Duration(30 * time.Second),
+			TokenPrefix: stomp.DefaultTokenPrefix,
 		},
 		Ownership: Ownership{
 			Lease: Duration(timing.Lease), Heartbeat: Duration(timing.Heartbeat),
@@ -236,6 +239,9 @@ func (c *Config) apply(over Overrides) error {
 	if c.Broker.Window < 1 {
 		problems = append(problems, fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window))
 	}
+	if !tokenPrefix.MatchString(c.Broker.TokenPrefix) {
+		problems = append(problems, fmt.Errorf("broker.token_prefix: %.120q is not 1 to 100 of A-Z, a-z, 0-9, \".\", \"_\", \"-\"", c.Broker.TokenPrefix))
+	}
 	for _, name := range over.JobNames {
 		if _, ok := c.Jobs[name]; !ok {
 			problems = append(problems, fmt.Errorf("job %q is not in the configuration; it has: %s", name, strings.Join(c.names(), ", ")))
@@ -246,11 +252,14 @@ func (c *Config) apply(over Overrides) error {
 			continue
 		}
 		job, err := c.Jobs[name].job(name, over)
+		job.Message.Reserved = []string{strings.ToLower(c.Broker.TokenPrefix)}
 		problems = append(problems, err)
 		c.jobs = append(c.jobs, job)
 	}
 	return errors.Join(problems...)
 }
+
+var tokenPrefix = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
 
 func (c *Config) checkDatabase() error {
 	if c.Database.MaxConns < 2 || c.Database.MaxConns > 10_000 {
@@ -312,6 +321,6 @@ func (c *Config) BrokerConfig() broker.Config {
 		URL: b.URL, Username: b.Username, Password: b.Password, VirtualHost: b.VirtualHost,
 		TLS:       broker.TLS{CAFile: b.TLS.CAFile, CertFile: b.TLS.CertFile, KeyFile: b.TLS.KeyFile, ServerName: b.TLS.ServerName},
 		Heartbeat: time.Duration(b.Heartbeat), ReceiptTimeout: time.Duration(b.ReceiptTimeout),
-		Confirm: b.Confirm, Window: b.Window, KeepPrefix: b.KeepPrefix,
+		Confirm: b.Confirm, Window: b.Window, KeepPrefix: b.KeepPrefix, TokenPrefix: b.TokenPrefix,
 	}
 }

@@ -33,7 +33,8 @@ type rawJob struct {
 	Done struct {
 		Set string `yaml:"set"`
 	} `yaml:"done"`
-	Ordered bool `yaml:"ordered"`
+	Ordered bool   `yaml:"ordered"`
+	Repeats string `yaml:"repeats"`
 	Message struct {
 		Destination   string            `yaml:"destination"`
 		Allow         []string          `yaml:"allow"`
@@ -71,6 +72,7 @@ func (r rawJob) job(name string, over Overrides) (*jobs.Job, error) {
 			Destination: r.Message.Destination, Allow: r.Message.Allow, Payload: jobs.Payload(r.Message.Payload),
 			HeadersColumn: r.Message.HeadersColumn, EventID: r.Message.EventID, MaxBody: *r.Message.MaxBody,
 		},
+		Repeats: jobs.Repeats(r.Repeats),
 		Retry: jobs.RetryPolicy{
 			MaxAttempts: *r.Retry.MaxAttempts,
 			MinBackoff:  r.Retry.Backoff.min, MaxBackoff: r.Retry.Backoff.max,

@@ -1,0 +1,80 @@
+package stomp
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"modulo/jobs"
+)
+
+// What a token names is read back exactly, for any set of ids, and takes little where ids are evenly spaced.
+func TestIDsRoundTrip(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		ids := rapid.SliceOf(rapid.OneOf(
+			rapid.Int64Range(-40, 40), rapid.Int64(), rapid.SampledFrom([]int64{math.MinInt64, math.MaxInt64}),
+		)).Draw(t, "ids")
+		slices.Sort(ids)
+		ids = slices.Compact(ids)
+		got, err := parseIDs(string(appendIDs(nil, ids)))
+		if err != nil || !slices.Equal(got, ids) {
+			t.Fatalf("%v became %v, %v (%s)", ids, got, err, appendIDs(nil, ids))
+		}
+	})
+	even := make([]int64, 1000)
+	for i := range even {
+		even[i] = int64(7 + 5*i)
+	}
+	if got := string(appendIDs(nil, even)); got != "7,5*999" {
+		t.Errorf("a batch of a worker of five: %q", got)
+	}
+}
+
+func TestReadToken(t *testing.T) {
+	t.Parallel()
+	good := token{Format: tokenFormat, Job: "outbox", Worker: 3, Of: 8, Epoch: 17, Serial: 42, Rows: "3,8*2"}
+	body, err := json.Marshal(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, rows, err := readToken(body, "outbox", 3)
+	if err != nil || got != good || !slices.Equal(rows, []int64{3, 11, 19}) {
+		t.Errorf("%+v, %v, %v", got, rows, err)
+	}
+	after := good.next(jobs.Shard{Number: 3, Of: 4, Epoch: 18}, []int64{7})
+	if want := (token{Format: tokenFormat, Job: "outbox", Worker: 3, Of: 4, Epoch: 18, Serial: 43, Rows: "7"}); after != want {
+		t.Errorf("next %+v, want %+v", after, want)
+	}
+	for name, text := range map[string]string{
+		"no JSON":         "token",
+		"another format":  strings.Replace(string(body), `"modulo":1`, `"modulo":2`, 1),
+		"another job":     strings.Replace(string(body), "outbox", "other", 1),
+		"another worker":  strings.Replace(string(body), `"worker":3`, `"worker":4`, 1),
+		"odd rows":        strings.Replace(string(body), "3,8*2", "3,x", 1),
+		"rows backwards":  strings.Replace(string(body), "3,8*2", "3,-1", 1),
+		"a row twice":     strings.Replace(string(body), "3,8*2", "3,0", 1),
+		"too many rows":   strings.Replace(string(body), "3,8*2", "3,1*2000000000", 1),
+		"nothing":         "",
+		"half of a token": string(body[:len(body)/2]),
+	} {
+		if got, rows, err := readToken([]byte(text), "outbox", 3); err == nil {
+			t.Errorf("%s: %+v, %v", name, got, rows)
+		}
+	}
+}
+
+// FuzzReadToken: whatever stands in a token queue, reading it takes bounded memory and never panics.
+func FuzzReadToken(f *testing.F) {
+	f.Add([]byte(`{"modulo":1,"job":"outbox","worker":3,"of":8,"epoch":1,"serial":1,"rows":"3,8*999"}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		_, rows, err := readToken(body, "outbox", 3)
+		if err == nil && (len(rows) > maxNamed || !slices.IsSorted(rows)) {
+			t.Errorf("%d rows", len(rows))
+		}
+	})
+}
