@@ -166,7 +166,7 @@ func silentBroker(t *testing.T) (url string, busy chan struct{}) {
 		if _, err := frames.ReadString(0); err != nil {
 			t.Error(err)
 		}
-		if _, err := io.WriteString(conn, "CONNECTED\nversion:1.2\nserver:ActiveMQ/5.17.2\nheart-beat:0,0\n\n\x00"); err != nil {
+		if _, err := io.WriteString(conn, "CONNECTED\nversion:1.2\nserver:Silent/1\nheart-beat:0,0\n\n\x00"); err != nil {
 			t.Error(err)
 		}
 		if _, err := frames.ReadString(0); err != nil {
