@@ -52,10 +52,38 @@ func (s *Service) ownAll(ctx context.Context, m *membership) (Tick, error) {
 		if all {
 			return state, nil
 		}
+		if err := s.settleAll(ctx, m, state); err != nil {
+			return Tick{}, err
+		}
 		if !pause(ctx, s.Timing.Tick/soonTicks) {
 			return Tick{}, context.Cause(ctx)
 		}
 	}
+}
+
+// settleAll settles and gives back what keeps a change of K waiting.
+func (s *Service) settleAll(ctx context.Context, m *membership, state Tick) error {
+	for i, job := range state.Jobs {
+		var settled []Owned
+		for _, owned := range job.Owned {
+			if !owned.GiveBack {
+				continue
+			}
+			worker, err := s.NewWorker(ctx, s.Jobs[i], owned, m.lease)
+			if err != nil {
+				return fmt.Errorf("job %s, worker %d: %w", job.Job, owned.Number, err)
+			}
+			owned.Rest = worker.Settle(ctx)
+			settled = append(settled, owned)
+		}
+		if len(settled) == 0 {
+			continue
+		}
+		if err := m.instance.Release(ctx, job.Job, settled); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Service) drainAll(ctx context.Context, m *membership, state Tick) ([]Summary, error) {

@@ -124,10 +124,17 @@ func (i *instance) takeAll(ctx context.Context, conn *pgx.Conn, v *view, tick *j
 	}
 	for _, j := range v.jobs {
 		state := j.state(i.id)
-		if j.next == 0 && !j.hold && !j.paused {
-			if err := i.acquire(ctx, conn, acquireSQL, state.Unowned, &state); err != nil {
+		statement, free := acquireSQL, state.Unowned
+		if j.next != 0 {
+			statement, free = settleSQL, j.open()
+		}
+		if !j.hold && !j.paused {
+			if err := i.acquire(ctx, conn, statement, free, &state); err != nil {
 				return err
 			}
+		}
+		for n := range state.Owned {
+			state.Owned[n].GiveBack = j.next != 0
 		}
 		tick.Jobs = append(tick.Jobs, state)
 	}
