@@ -126,13 +126,21 @@ func (w *world) worker(t testing.TB, log zerolog.Logger) *Worker {
 	job.Retry = RetryPolicy{MaxAttempts: 4, MinBackoff: time.Second, MaxBackoff: time.Minute}
 	worker, err := NewWorker(WorkerConfig{
 		Job: job, Shard: Shard{Number: 0, Of: 1}, Rows: w, Failures: w, Publisher: w, Log: log, Grace: 10 * time.Second,
-		Observe: func(_ Shard, outcome Outcome, _ error) { w.total.Add(outcome) },
+		Observer: &totals{world: w},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return worker
 }
+
+// totals sums up what the passes did.
+type totals struct {
+	unobserved
+	world *world
+}
+
+func (t *totals) Passed(_ WorkerID, outcome Outcome, _ error) { t.world.total.Add(outcome) }
 
 var errSim = errors.New("simulated fault")
 
