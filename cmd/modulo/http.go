@@ -40,7 +40,7 @@ func listenHTTP(ctx context.Context, c *config.Config, log zerolog.Logger) (net.
 		listener, err = config.Listen(ctx, "tcp", "127.0.0.1:0")
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("http: %w; choose another address by --http, or --http off", err)
+		return nil, exit(exitRuntime, fmt.Errorf("http: %w; choose another address by --http, or --http off", err))
 	}
 	if err != nil {
 		return nil, exit(exitUsage, fmt.Errorf("http: %w", err))
