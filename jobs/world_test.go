@@ -134,14 +134,6 @@ func (w *world) worker(t testing.TB, log zerolog.Logger) *Worker {
 	return worker
 }
 
-// totals sums up what the passes did.
-type totals struct {
-	unobserved
-	world *world
-}
-
-func (t *totals) Passed(_ WorkerID, outcome Outcome, _ error) { t.world.total.Add(outcome) }
-
 var errSim = errors.New("simulated fault")
 
 // meet calls the hook.

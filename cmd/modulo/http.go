@@ -33,11 +33,11 @@ func listenHTTP(ctx context.Context, c *config.Config, log zerolog.Logger) (net.
 	if address == "" {
 		return nil, nil
 	}
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", address)
+	var sockets net.ListenConfig
+	listener, err := sockets.Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) && !chosen {
 		log.Warn().Str("taken", address).Msg("http: the default port is taken, using another one; choose one by --http")
-		listener, err = config.Listen(ctx, "tcp", "127.0.0.1:0")
+		listener, err = sockets.Listen(ctx, "tcp", "127.0.0.1:0")
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, exit(exitRuntime, fmt.Errorf("http: %w; choose another address by --http, or --http off", err))

@@ -60,10 +60,10 @@ func (g gauges) read() []prometheus.Metric {
 	set(brokerUp, flag(g.reachesBroker()))
 	set(databaseUp, flag(g.database.reachable(now, g.Lease)))
 	for name, j := range g.jobs {
-		if j.ticked {
+		if g.ticked() {
 			set(workersInForce, float64(j.state.Workers), name)
 			set(workersNext, float64(j.state.Next), name)
-			set(workersOwned, float64(len(j.state.Owned)), name)
+			set(workersOwned, float64(len(j.workers)), name)
 			set(workersUnowned, float64(j.state.Unowned), name)
 			set(jobPaused, flag(j.state.Paused), name)
 		}

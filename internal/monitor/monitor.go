@@ -37,7 +37,8 @@ type Monitor struct {
 	counts   *counts
 
 	born  time.Time
-	moved atomic.Int64 // nanoseconds from born until something last moved
+	moved atomic.Int64  // nanoseconds from born until something last moved
+	known chan struct{} // closed by the first tick
 
 	mu       sync.Mutex // held only to read or write a few fields
 	phase    phase
@@ -62,7 +63,7 @@ const (
 
 // New returns a monitor of a service that is starting.
 func New(cfg Config) *Monitor {
-	m := &Monitor{Config: cfg, registry: prometheus.NewRegistry(), born: time.Now(), jobs: map[string]*job{}}
+	m := &Monitor{Config: cfg, registry: prometheus.NewRegistry(), born: time.Now(), known: make(chan struct{}), jobs: map[string]*job{}}
 	for _, j := range cfg.Jobs {
 		m.jobs[j.Name] = &job{interval: j.Schedule.Cron == "", workers: map[int]*worker{}}
 	}

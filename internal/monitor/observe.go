@@ -10,10 +10,9 @@ import (
 
 // job is what is known of a job.
 type job struct {
-	interval bool // its passes begin at intervals; a backlog between the passes of a cron job is normal
-	ticked   bool
-	state    jobs.JobState // of the last tick
-	workers  map[int]*worker
+	interval bool            // its passes begin at intervals; a backlog between the passes of a cron job is normal
+	state    jobs.JobState   // of the last tick, without Owned
+	workers  map[int]*worker // of this instance
 	sample   sample
 }
 
@@ -166,6 +165,9 @@ func (m *Monitor) Ticked(tick jobs.Tick) {
 	m.counts.expired.Add(float64(len(tick.Dead)))
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.ticked() {
+		close(m.known)
+	}
 	for _, state := range tick.Jobs {
 		j := m.jobs[state.Job]
 		if j == nil {
@@ -180,8 +182,17 @@ func (m *Monitor) Ticked(tick jobs.Tick) {
 	}
 }
 
+// ticked says whether there was a tick.
+func (m *Monitor) ticked() bool {
+	select {
+	case <-m.known:
+		return true
+	default:
+		return false
+	}
+}
+
 func (j *job) tick(state jobs.JobState, now time.Time) {
-	j.ticked, j.state = true, state
 	for number := range j.workers {
 		if !slices.ContainsFunc(state.Owned, func(o jobs.Owned) bool { return o.Number == number }) {
 			delete(j.workers, number)
@@ -197,6 +208,8 @@ func (j *job) tick(state jobs.JobState, now time.Time) {
 			w.expected = now
 		}
 	}
+	state.Owned = nil
+	j.state = state
 }
 
 // Left implements jobs.InstanceObserver.
@@ -204,7 +217,6 @@ func (m *Monitor) Left() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, j := range m.jobs {
-		j.state.Owned = nil
 		clear(j.workers)
 	}
 }

@@ -33,8 +33,13 @@ type Table interface {
 	Backlog(ctx context.Context, workers, limit int) (store.Backlog, error)
 }
 
-// Sample looks at the schema and counts the pending rows of the jobs until ctx ends.
+// Sample looks at the schema and counts the pending rows of the jobs, from the first tick until ctx ends.
 func (m *Monitor) Sample(ctx context.Context, db Database, tables map[string]Table) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-m.known: // before it nobody knows how many workers share the rows
+	}
 	failing := map[string]bool{}
 	for {
 		began := time.Now()
@@ -80,17 +85,9 @@ func (m *Monitor) sampleJob(ctx context.Context, name string, table Table) error
 	return nil
 }
 
-// workersOf is the K in force, as far as it is known.
+// workersOf is the K in force.
 func (m *Monitor) workersOf(name string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if j := m.jobs[name]; j.ticked {
-		return j.state.Workers
-	}
-	for _, j := range m.Jobs {
-		if j.Name == name {
-			return j.Workers
-		}
-	}
-	return 1
+	return m.jobs[name].state.Workers
 }
