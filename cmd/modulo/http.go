@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"net"
 	"net/http"
 	"sync"
@@ -62,7 +63,7 @@ func routes(m *monitor.Monitor) http.Handler {
 func besideHTTP(listener net.Listener, handler http.Handler, log zerolog.Logger, work func() error) error {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: answerTimeout, WriteTimeout: answerTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: stdlog.New(log, "", 0),
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() {
