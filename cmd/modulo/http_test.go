@@ -334,3 +334,34 @@ func TestHTTPAddress(t *testing.T) {
 		}
 	}
 }
+
+// TestMetricsOfTwo: what instances own adds up, and workers that nobody takes are seen by all.
+func TestMetricsOfTwo(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	settings := write(t, "modulo.yaml", quick)
+	start := func(args ...string) *background {
+		return f.start(append([]string{"run", "--config", settings, "--workers", "3", "--http", "127.0.0.1:0"}, args...)...)
+	}
+	const owned, unowned = `modulo_workers_owned{job="outbox"}`, `modulo_workers_unowned{job="outbox"}`
+	few := start("--max-workers", "1")
+	few.awaitMetric(owned, 1)
+	few.awaitMetric(unowned, 2)
+	more := start()
+	more.awaitMetric(owned, 2)
+	more.awaitMetric(unowned, 0)
+	few.awaitMetric(unowned, 0)
+	few.end()
+	more.awaitMetric(owned, 3)
+	got := more.metrics()
+	if taken := got[`modulo_takeovers_total{job="outbox",reason="new"}`]; taken != 2 {
+		t.Errorf("%v workers were nobody's before, want 2", taken)
+	}
+	released, unfinished := `modulo_takeovers_total{job="outbox",reason="released"}`, `modulo_takeovers_total{job="outbox",reason="unfinished"}`
+	if got[released]+got[unfinished] != 1 {
+		t.Errorf("released %v, unfinished %v, want one of both", got[released], got[unfinished])
+	}
+	if _, exists := got[`modulo_last_progress_timestamp_seconds{job="outbox",worker="2"}`]; !exists {
+		t.Error("no progress of a worker that it owns")
+	}
+}
