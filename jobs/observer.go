@@ -29,7 +29,8 @@ type InstanceObserver interface {
 	// Ticked tells what a tick found, before it is acted upon.
 	Ticked(tick Tick)
 
-	// Left says that the instance owns nothing any more: its lease is over, or it is about to end.
+	// Left says that the instance owns nothing any more: its lease is over, or it has given everything back. Its workers
+	// may still finish what they have in flight.
 	Left()
 }
 

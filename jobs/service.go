@@ -134,6 +134,7 @@ func (s *Service) serve(ctx context.Context, m *membership) error {
 	work, stopWork := context.WithCancel(ctx)
 	defer stopWork()
 	err := s.share(work, m)
+	s.Observer.Left()
 	if err != nil {
 		stopWork()
 	}
@@ -144,7 +145,6 @@ func (s *Service) serve(ctx context.Context, m *membership) error {
 	for _, c := range s.crews {
 		c.forget()
 	}
-	s.Observer.Left()
 	return errors.Join(err, s.leave(ctx, m))
 }
 
