@@ -126,7 +126,7 @@ func (w *world) worker(t testing.TB, log zerolog.Logger) *Worker {
 	job.Retry = RetryPolicy{MaxAttempts: 4, MinBackoff: time.Second, MaxBackoff: time.Minute}
 	worker, err := NewWorker(WorkerConfig{
 		Job: job, Shard: Shard{Number: 0, Of: 1}, Rows: w, Failures: w, Publisher: w, Log: log, Grace: 10 * time.Second,
-		Observe: func(_ Shard, outcome Outcome, _ error) { w.total.Add(outcome) },
+		Observer: &totals{world: w},
 	})
 	if err != nil {
 		t.Fatal(err)
