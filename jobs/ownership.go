@@ -57,7 +57,17 @@ type Owned struct {
 	Shard
 	Rest          // of the last owner; on Release: of this one
 	GiveBack bool // finish the batch, stop, and release; if it is unsettled and was not started: settle it, and release
+	Takeover Takeover
 }
+
+// Takeover says how a worker came to be free before this tick took it; empty if the instance had it before.
+type Takeover string
+
+const (
+	TakeoverNew        Takeover = "new"        // no owner so far: the first start, or K has changed
+	TakeoverReleased   Takeover = "released"   // its owner had finished its pass and gave it back
+	TakeoverUnfinished Takeover = "unfinished" // its owner died, or had to give it back in the middle of a pass
+)
 
 // OwnedError says that live instances own workers that were wanted alone.
 type OwnedError struct {

@@ -145,6 +145,11 @@ const (
 	ClassUnmarkable Class = "unmarkable"      // delivered, but the done statement was refused for this row
 )
 
+// Classes lists them all.
+func Classes() []Class {
+	return []Class{ClassInvalid, ClassTooLarge, ClassNotAllowed, ClassRefused, ClassUnmarkable}
+}
+
 // Failure is a row that was refused for itself.
 type Failure struct {
 	RowID      int64

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // errUnsettled ends a pass in which the broker turned out to hold rows of unknown outcome: the next one marks them.
@@ -30,8 +31,11 @@ func (w *Worker) settle(ctx, finish context.Context, outcome *Outcome) error {
 	return nil
 }
 
+// connect opens the connection to the broker, if need be.
 func (w *Worker) connect(ctx context.Context) (Recall, error) {
+	started := time.Now()
 	recall, err := w.Publisher.Connect(ctx)
+	w.Observer.Did(w.id, StepConnect, 0, time.Since(started), err)
 	if err != nil {
 		return Recall{}, fmt.Errorf("connect to the broker: %w", err)
 	}

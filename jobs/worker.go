@@ -29,22 +29,22 @@ type WorkerConfig struct {
 	Lease *Lease
 	Log   zerolog.Logger
 	// Grace is how long the batches in flight may take to finish once the worker is told to stop.
-	Grace time.Duration
-	// Observe is called with the outcome of each pass, from the worker's goroutine. Optional.
-	Observe func(Shard, Outcome, error)
+	Grace    time.Duration
+	Observer Observer // optional
 }
 
 // Worker is one of the K instances of a job: it drains the rows it owns, pass after pass. Its methods are called from
 // one goroutine.
 type Worker struct {
 	WorkerConfig
+	id      WorkerID
 	builder *Builder
 
 	fetching sync.Mutex // guards cursor and inFlight, which the stages of a pass share
 	cursor   cursor
 	inFlight inFlight
 
-	doubtful  map[int64]struct{}  // sent, outcome unknown: sending them again is a repeat
+	doubtful  map[int64]Fault     // sent, outcome unknown since this fault: sending them again is a repeat
 	unmarked  []int64             // confirmed, not marked when the last pass ended
 	open      openMarks           // confirmed, not marked yet
 	recalled  bool                // the broker was asked what it recalls of earlier owners
@@ -87,11 +87,15 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 		return nil, fmt.Errorf("job %s: %w", config.Job.Name, err)
 	}
 	config.Log = config.Log.With().Str("job", config.Job.Name).Int("worker", config.Shard.Number).Logger()
+	if config.Observer == nil {
+		config.Observer = unobserved{}
+	}
 	return &Worker{
 		WorkerConfig: config,
+		id:           WorkerID{config.Job.Name, config.Shard.Number},
 		builder:      builder,
 		cursor:       newCursor(),
-		doubtful:     map[int64]struct{}{},
+		doubtful:     map[int64]Fault{},
 		held:         map[string]struct{}{},
 		aside:        map[int64]isolation{},
 	}, nil
@@ -153,6 +157,7 @@ func (w *Worker) Drain(ctx context.Context) (Outcome, Rest, error) {
 // error says why it ended early; everything that was not confirmed is still pending then.
 func (w *Worker) Pass(ctx context.Context) (Outcome, error) {
 	started := time.Now()
+	w.Observer.Did(w.id, StepBegin, 0, 0, nil)
 	var outcome Outcome
 	err := guard(func() error { return w.pass(ctx, &outcome) })
 	outcome.Took = time.Since(started)
@@ -164,9 +169,7 @@ func (w *Worker) Pass(ctx context.Context) (Outcome, error) {
 		}
 	}
 	w.report(ctx, outcome, err)
-	if w.Observe != nil {
-		w.Observe(w.Shard, outcome, err)
-	}
+	w.Observer.Passed(w.id, outcome, err)
 	return outcome, err
 }
 
@@ -205,6 +208,7 @@ func (w *Worker) disconnect() {
 // leave frees the connection and tells what a stop could not finish.
 func (w *Worker) leave() {
 	w.disconnect()
+	w.Observer.Did(w.id, StepLeave, 0, 0, nil)
 	if n := len(w.unmarked); n > 0 {
 		w.Log.Error().Int("rows", n).Msg("stopped before confirmed rows were marked done: they will be sent again")
 	}

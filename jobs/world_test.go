@@ -133,7 +133,7 @@ func (w *world) owner(t testing.TB, log zerolog.Logger, unsettled bool) *Worker 
 	worker, err := NewWorker(WorkerConfig{
 		Job: job, Shard: Shard{Number: 0, Of: 1}, Rows: w, Failures: w, Publisher: w, Log: log, Grace: 10 * time.Second,
 		Unsettled: unsettled,
-		Observe:   func(_ Shard, outcome Outcome, _ error) { w.total.Add(outcome) },
+		Observer:  &totals{world: w},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -25,6 +25,7 @@ type statements struct {
 	fields  []string // quoted columns
 	ordered bool
 	batch   int
+	age     string // expression: seconds since the row was inserted; null where the table does not tell
 }
 
 // fetch selects id, key, payload and fields of pending rows. $1 is the id to start from, $2 the most rows wanted.
@@ -47,11 +48,12 @@ func (s *statements) fetch(shard jobs.Shard) string {
 
 // columns are those of a Row, in the order in which rowReader reads them.
 func (s *statements) columns() string {
-	columns := make([]string, 0, 3+len(s.fields))
+	columns := make([]string, 0, 4+len(s.fields))
 	columns = append(columns, "t."+s.id+"::bigint", s.keyText(), s.payload)
 	for _, f := range s.fields {
 		columns = append(columns, "t."+f+"::text")
 	}
+	columns = append(columns, s.age)
 	return strings.Join(columns, ", ")
 }
 

@@ -148,7 +148,7 @@ const acquireTemplate = `with job as (
   where job = $1::text and next_workers is %s and (hold_until is null or hold_until <= clock_timestamp())
   for share
 ), free as (
-  select w.job, w.generation, w.number, w.unfinished, w.unsettled
+  select w.job, w.generation, w.number, w.epoch, w.unfinished, w.unsettled
   from modulo.workers as w join job using (job, generation)
   where w.owner is null%s
   order by w.number
@@ -159,7 +159,7 @@ update modulo.workers as w
 set owner = $2::uuid, epoch = nextval('modulo.epoch'), unfinished = true, unsettled = true, changed_at = clock_timestamp()
 from free
 where w.job = free.job and w.generation = free.generation and w.number = free.number and w.owner is null
-returning w.number, w.epoch, free.unfinished, free.unsettled`
+returning w.number, w.epoch, free.unfinished, free.unsettled, free.epoch = 0`
 
 var (
 	acquireSQL = fmt.Sprintf(acquireTemplate, "null", "")
@@ -178,7 +178,9 @@ func (i *instance) acquire(ctx context.Context, conn *pgx.Conn, statement string
 	}
 	taken, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (o jobs.Owned, err error) {
 		o.Of = state.Workers
-		err = row.Scan(&o.Number, &o.Epoch, &o.Unfinished, &o.Unsettled)
+		var isNew bool
+		err = row.Scan(&o.Number, &o.Epoch, &o.Unfinished, &o.Unsettled, &isNew)
+		o.Takeover = takeover(isNew, o.Unfinished)
 		return o, err
 	})
 	if hasCode(err, codeForeignKeyViolation) {
@@ -191,4 +193,14 @@ func (i *instance) acquire(ctx context.Context, conn *pgx.Conn, statement string
 	state.Unowned -= len(taken)
 	slices.SortFunc(state.Owned, func(a, b jobs.Owned) int { return a.Number - b.Number })
 	return nil
+}
+
+func takeover(isNew, unfinished bool) jobs.Takeover {
+	switch {
+	case isNew:
+		return jobs.TakeoverNew
+	case unfinished:
+		return jobs.TakeoverUnfinished
+	}
+	return jobs.TakeoverReleased
 }

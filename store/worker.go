@@ -137,7 +137,7 @@ func (w *WorkerRows) readDue(ctx context.Context, from int64) (batch jobs.Batch,
 	var id int64
 	var markOnly bool
 	var pending *bool
-	head := make([]any, dueHead+3+reader.fields)
+	head := make([]any, dueHead+4+reader.fields)
 	head[0], head[1], head[2], head[3] = &id, &attempts, &markOnly, &pending
 	full := false
 	for ; !full && result.Next(); read++ {
