@@ -72,6 +72,7 @@ type world struct {
 	lostAlone map[int64]int // how often a connection was lost with this one message under way
 	wasAside  map[int64]bool
 	total     Outcome
+	observer  *totals // of all workers
 }
 
 type simRow struct {
@@ -130,10 +131,13 @@ func (w *world) owner(t testing.TB, log zerolog.Logger, unsettled bool) *Worker 
 		job.Source.ShardBy = "key"
 	}
 	job.Retry = RetryPolicy{MaxAttempts: 4, MinBackoff: time.Second, MaxBackoff: time.Minute}
+	if w.observer == nil {
+		w.observer = &totals{world: w}
+	}
 	worker, err := NewWorker(WorkerConfig{
 		Job: job, Shard: Shard{Number: 0, Of: 1}, Rows: w, Failures: w, Publisher: w, Log: log, Grace: 10 * time.Second,
 		Unsettled: unsettled,
-		Observer:  &totals{world: w},
+		Observer:  w.observer,
 	})
 	if err != nil {
 		t.Fatal(err)
