@@ -70,7 +70,7 @@ type tokened struct {
 
 func newTokened(t *testing.T) *tokened {
 	target := brokertest.Target{Addr: address(testservers.Broker(t).URL())}
-	return &tokened{t: t, target: target, lineage: &lineage{name: fmt.Sprint(time.Now().UnixNano(), ".")}, queue: brokertest.Queue(t)}
+	return &tokened{t: t, target: target, lineage: newLineage(), queue: brokertest.Queue(t)}
 }
 
 // publisher is one owner of the worker, with an epoch of its own.
@@ -289,3 +289,6 @@ func (f *tokened) inject(queue, body string) {
 		f.t.Fatal(err)
 	}
 }
+
+// newLineage has names that no other test uses.
+func newLineage() *lineage { return &lineage{name: fmt.Sprint(time.Now().UnixNano(), ".")} }
