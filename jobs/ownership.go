@@ -46,6 +46,7 @@ type JobState struct {
 	Next      int     // K that is being changed to; 0: none
 	Owned     []Owned // this instance's workers, by number
 	Unowned   int     // workers that nobody owns
+	Problems  int     // workers that wait for a person, because of their tokens on the broker
 	Paused    bool
 	Triggered int64 // grows with each trigger
 	// Hold forbids to start a worker: the database was moved, and another instance may still run it.

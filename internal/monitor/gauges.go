@@ -26,6 +26,7 @@ var (
 	workersNext    = describe("modulo_workers_next", "Number of workers that is being changed to; 0: none.", "job")
 	workersOwned   = describe("modulo_workers_owned", "Workers that this instance owns.", "job")
 	workersUnowned = describe("modulo_workers_unowned", "Workers that no instance owns.", "job")
+	tokenProblems  = describe("modulo_token_problems", "Workers that wait for a person, because their token on the broker is gone or doubled.", "job")
 	jobPaused      = describe("modulo_job_paused", "1 if the job is paused.", "job")
 	brokerUp       = describe("modulo_broker_up", "0 if workers of this instance have lost the broker and none has it.")
 	databaseUp     = describe("modulo_database_up", "1 if the database answered the last heartbeat or tick.")
@@ -35,7 +36,7 @@ var (
 func (gauges) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		backlogRows, oldestPending, backlogCapped, backlogSampled, failedRows, retryingRows, lastProgress, workersInForce,
-		workersNext, workersOwned, workersUnowned, jobPaused, brokerUp, databaseUp,
+		workersNext, workersOwned, workersUnowned, tokenProblems, jobPaused, brokerUp, databaseUp,
 	} {
 		descs <- d
 	}
@@ -65,6 +66,7 @@ func (g gauges) read() []prometheus.Metric {
 			set(workersNext, float64(j.state.Next), name)
 			set(workersOwned, float64(len(j.workers)), name)
 			set(workersUnowned, float64(j.state.Unowned), name)
+			set(tokenProblems, float64(j.state.Problems), name)
 			set(jobPaused, flag(j.state.Paused), name)
 		}
 		for number, w := range j.workers {
