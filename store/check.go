@@ -197,7 +197,7 @@ func (c *sourceCheck) explain(ctx context.Context, where, statement string, args
 func (c *sourceCheck) grant(where string) string {
 	role := quoteName(c.table.role)
 	switch where {
-	case "modulo.failures", "ownership":
+	case "modulo.failures", "ownership", "tokens":
 		return "grant usage on schema modulo to " + role + "; grant select, insert, update, delete on all tables in schema modulo to " + role +
 			"; grant usage on sequence modulo.epoch to " + role
 	case "done.set":
