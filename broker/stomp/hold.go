@@ -68,9 +68,9 @@ type keeper struct {
 	named   []int64 // rows that current names
 }
 
-// queueName is a queue per lineage, so that installations that share a broker cannot meet.
-func (k *keeper) queueName(prefix, lineage string) string {
-	return fmt.Sprintf("/queue/%s%s.%d.%s", prefix, k.Job, k.Shard.Number, lineage)
+// tokenQueue is a queue per lineage, so that installations that share a broker cannot meet.
+func tokenQueue(prefix, job string, worker int, lineage string) string {
+	return fmt.Sprintf("/queue/%s%s.%d.%s", prefix, job, worker, lineage)
 }
 
 // mailbox holds the MESSAGEs of a connection. The reader writes it, the publisher reads it.
@@ -155,7 +155,7 @@ func (p *Publisher) hold(ctx context.Context) (rows []int64, kept bool, err erro
 	if err != nil {
 		return nil, false, fmt.Errorf("token: %w", err)
 	}
-	k.queue, k.lineageMade = k.queueName(p.cfg.TokenPrefix, lineage), made
+	k.queue, k.lineageMade = tokenQueue(p.cfg.TokenPrefix, k.Job, k.Shard.Number, lineage), made
 	if !made {
 		if err := p.makeToken(ctx); err != nil {
 			return nil, false, err
@@ -258,10 +258,11 @@ func (p *Publisher) fetchToken(ctx context.Context) error {
 	}
 	came, err := c.awaitMail(ctx, tokenPatience, k.arrived(c))
 	for tries := 0; err == nil && !came; tries++ {
-		var there bool
-		if there, err = p.browse(ctx); err != nil {
-			return err
+		count, browseErr := p.browse(ctx, k.queue)
+		if browseErr != nil {
+			return browseErr
 		}
+		there := count > 0
 		patience := browsePause
 		if there {
 			patience = heldPatience
@@ -278,9 +279,9 @@ func (p *Publisher) fetchToken(ctx context.Context) error {
 	return err
 }
 
-// browse says whether there is a message in the token queue, also one that is with another connection.
-func (p *Publisher) browse(ctx context.Context) (there bool, err error) {
-	c, k := p.conn, p.keeper
+// browse counts the messages in a queue, also those that are with another connection.
+func (p *Publisher) browse(ctx context.Context, queue string) (count int, err error) {
+	c := p.conn
 	c.mail.mu.Lock()
 	c.mail.browsed = 0
 	ended := c.mail.browses
@@ -288,22 +289,22 @@ func (p *Publisher) browse(ctx context.Context) (there bool, err error) {
 	id := fmt.Sprint(browseSubscription, p.receipt)
 	receipt := p.nextReceipts(1)
 	err = p.converse(ctx, receipt, func() {
-		p.buffer = appendCommand(p.buffer, frame.SUBSCRIBE, frame.Id, id, frame.Destination, k.queue,
+		p.buffer = appendCommand(p.buffer, frame.SUBSCRIBE, frame.Id, id, frame.Destination, queue,
 			frame.Ack, "auto", "browser", "true", frame.Receipt, fmt.Sprint(receipt))
 	})
 	if err == nil {
 		err = c.nudge(ctx)
 	}
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	_, err = c.awaitMail(ctx, browsePatience, func() (bool, error) {
 		c.mail.mu.Lock()
 		defer c.mail.mu.Unlock()
-		there = c.mail.browsed > 0
+		count = c.mail.browsed
 		return c.mail.browses > ended, nil
 	})
-	return there, err
+	return count, err
 }
 
 // arrived takes the token out of the mailbox, once it is there, and checks that it is the one that must come next.

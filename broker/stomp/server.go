@@ -31,6 +31,18 @@ func serverOf(header string) server {
 	return unknownServer
 }
 
+func (s server) String() string {
+	switch s {
+	case classic:
+		return "ActiveMQ Classic"
+	case artemis:
+		return "ActiveMQ Artemis"
+	case rabbitMQ:
+		return "RabbitMQ"
+	}
+	return "unknown STOMP server"
+}
+
 // confirmOn settles how messages are confirmed on this kind of broker.
 func (s server) confirmOn(wish Confirm) (Confirm, error) {
 	switch {
