@@ -17,8 +17,9 @@ type session struct {
 	conn   *pgx.Conn
 }
 
-func (db *DB) newSession() *session {
-	config := db.pool.Config().ConnConfig
+func (db *DB) newSession() *session { return newSession(db.pool.Config().ConnConfig) }
+
+func newSession(config *pgx.ConnConfig) *session {
 	for name := range planSettings {
 		delete(config.RuntimeParams, name) // they are for the fetch
 	}

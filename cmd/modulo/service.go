@@ -116,6 +116,10 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, err
 	}
+	wakeups, err := db.NewWakeups(store.WakeupConfig{Jobs: c.JobList(), URL: c.Database.ListenURL})
+	if err != nil {
+		return nil, exit(exitUsage, err)
+	}
 	newWorker := func(_ context.Context, job *jobs.Job, shard jobs.Shard, lease *jobs.Lease) (*jobs.Worker, error) {
 		rows := sources[job.Name].Worker(shard)
 		return jobs.NewWorker(jobs.WorkerConfig{
@@ -123,7 +127,8 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 		})
 	}
 	workers, err := jobs.NewService(jobs.ServiceConfig{
-		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Farewell: o.farewell, Log: o.log,
+		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Wakeups: wakeups, Farewell: o.farewell,
+		Log: o.log,
 	})
 	if err != nil {
 		return nil, exit(exitUsage, err)
