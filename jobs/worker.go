@@ -52,6 +52,10 @@ type Worker struct {
 	aside     map[int64]time.Time // single suspects, and since when
 	carried   time.Time           // when the broker last confirmed something
 	trouble   trouble             // since when passes fail
+
+	untold       Outcome // of passes that no line told of yet
+	untoldPasses int
+	told         time.Time // the last line
 }
 
 // Outcome counts what a pass did, in rows.
@@ -188,6 +192,7 @@ func (w *Worker) disconnect() {
 // leave frees the connection and tells what a stop could not finish.
 func (w *Worker) leave() {
 	w.disconnect()
+	w.tellPasses()
 	if n := len(w.unmarked); n > 0 {
 		w.Log.Error().Int("rows", n).Msg("stopped before confirmed rows were marked done: they will be sent again")
 	}

@@ -23,6 +23,7 @@ func newSession(config *pgx.ConnConfig) *session {
 	for name := range planSettings {
 		delete(config.RuntimeParams, name) // they are for the fetch
 	}
+	config.OnNotification = nil // Wakeups waits for them
 	return &session{config: config}
 }
 

@@ -137,6 +137,8 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 	if !chosen(cfg.URL, "target_session_attrs", "PGTARGETSESSIONATTRS") {
 		conn.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
+	// Behind a pooler notifications for others may come, and pgx would keep them.
+	conn.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) {}
 	// A pooler refuses these, and who is behind one has to choose another mode anyway; there every call is planned anew.
 	if conn.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
 		maps.Copy(conn.RuntimeParams, planSettings)
