@@ -191,8 +191,8 @@ func (w *Worker) disconnect() {
 
 // leave frees the connection and tells what a stop could not finish.
 func (w *Worker) leave() {
-	w.disconnect()
 	w.tellPasses()
+	w.disconnect()
 	if n := len(w.unmarked); n > 0 {
 		w.Log.Error().Int("rows", n).Msg("stopped before confirmed rows were marked done: they will be sent again")
 	}

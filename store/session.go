@@ -17,13 +17,11 @@ type session struct {
 	conn   *pgx.Conn
 }
 
-func (db *DB) newSession() *session { return newSession(db.pool.Config().ConnConfig) }
-
-func newSession(config *pgx.ConnConfig) *session {
+func (db *DB) newSession() *session {
+	config := db.pool.Config().ConnConfig
 	for name := range planSettings {
 		delete(config.RuntimeParams, name) // they are for the fetch
 	}
-	config.OnNotification = nil // Wakeups waits for them
 	return &session{config: config}
 }
 

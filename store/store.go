@@ -128,6 +128,8 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 	}
 	pc.MaxConns = int32(orDefault(cfg.MaxConns, defaultMaxConns))
 	conn := pc.ConnConfig
+	// Behind a pooler notifications for others may come, and pgx would keep them.
+	conn.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) {}
 	if conn.ConnectTimeout == 0 {
 		conn.ConnectTimeout = connectTimeout
 	}
@@ -137,8 +139,6 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 	if !chosen(cfg.URL, "target_session_attrs", "PGTARGETSESSIONATTRS") {
 		conn.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
-	// Behind a pooler notifications for others may come, and pgx would keep them.
-	conn.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) {}
 	// A pooler refuses these, and who is behind one has to choose another mode anyway; there every call is planned anew.
 	if conn.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
 		maps.Copy(conn.RuntimeParams, planSettings)

@@ -53,8 +53,9 @@ func (db *DB) NewWakeups(cfg WakeupConfig) (*Wakeups, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listen: %w", err)
 		}
-		w.session = newSession(direct.ConnConfig)
+		w.session.config = direct.ConnConfig
 	}
+	w.session.config.OnNotification = nil // Listen waits for them
 	return w, nil
 }
 

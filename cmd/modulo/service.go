@@ -110,15 +110,15 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, err
 	}
+	wakeups, err := db.NewWakeups(store.WakeupConfig{Jobs: c.JobList(), URL: c.Database.ListenURL})
+	if err != nil {
+		return nil, exit(exitUsage, err)
+	}
 	ownership, err := db.NewOwnership(store.OwnershipConfig{
 		Jobs: c.JobList(), Timing: c.Timing(), MaxWorkers: o.maxWorkers, Alone: o.alone, Version: version(),
 	})
 	if err != nil {
 		return nil, err
-	}
-	wakeups, err := db.NewWakeups(store.WakeupConfig{Jobs: c.JobList(), URL: c.Database.ListenURL})
-	if err != nil {
-		return nil, exit(exitUsage, err)
 	}
 	newWorker := func(_ context.Context, job *jobs.Job, shard jobs.Shard, lease *jobs.Lease) (*jobs.Worker, error) {
 		rows := sources[job.Name].Worker(shard)
