@@ -84,14 +84,15 @@ func (e *ear) await(jobs ...string) {
 
 func listening(job *jobs.Job) *jobs.Job { job.Listen = true; return job }
 
-// announce tries for a short time.
-func (f *fixture) announce(job *jobs.Job) error {
+func (f *fixture) announce(job *jobs.Job) error { return f.announceWithin(10*seconds, job) }
+
+func (f *fixture) announceWithin(d time.Duration, job *jobs.Job) error {
 	f.t.Helper()
 	w, err := f.NewWakeups(store.WakeupConfig{Jobs: []*jobs.Job{job}})
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(f.t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(f.t.Context(), d)
 	defer cancel()
 	return w.Announce(ctx)
 }
@@ -174,7 +175,7 @@ func TestAnnounceOnOutbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	busy := make(chan error, 1)
-	go func() { busy <- f.announce(job) }()
+	go func() { busy <- f.announceWithin(seconds, job) }()
 	within(t, 10*seconds, "waits for the lock", func() bool {
 		return len(column[int32](f, `select pid from pg_locks where relation = 'modulo.outbox'::regclass and not granted`)) == 1
 	})
@@ -199,7 +200,7 @@ func TestAnnounceOnOutbox(t *testing.T) {
 func TestListenNoticesDeafness(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	cfg := store.WakeupConfig{Jobs: []*jobs.Job{listening(outboxJob())}, CheckEvery: 50 * time.Millisecond, Patience: 500 * time.Millisecond}
+	cfg := store.WakeupConfig{Jobs: []*jobs.Job{listening(outboxJob())}, CheckEvery: 50 * time.Millisecond, Patience: seconds}
 
 	e := f.listen(cfg)
 	e.awaitBegin()

@@ -45,7 +45,8 @@ func TestListen(t *testing.T) {
 	await(t, "no session left", func() bool { return one[int](f, sessionsSQL) == 0 })
 }
 
-// TestListenByMigration: the role that migrates enables the trigger; one that must not only says what to do, and runs.
+// TestListenByMigration: who migrates enables the trigger; nobody does unasked. Without a trigger, and without a connection
+// that can listen, the clock goes on, and what to do is told.
 func TestListenByMigration(t *testing.T) {
 	t.Parallel()
 	f := newEmptyFixture(t)
@@ -57,7 +58,7 @@ func TestListenByMigration(t *testing.T) {
 	}
 	running.end()
 
-	file := write(t, "modulo.yaml", listenConfig+`  own:
+	file := write(t, "modulo.yaml", "database: {listen_url: postgres://127.0.0.1:1/nobody}"+listenConfig+`  own:
     every: 10ms
     listen: true
     source: {table: own_table, id: id, where: not sent}
@@ -71,7 +72,8 @@ func TestListenByMigration(t *testing.T) {
 		t.Errorf("outbox announces: %v, told:\n%s", one[bool](f, enabledSQL), a.stderr)
 	}
 	running = f.start("run", "--config", file)
-	running.awaitLog("only the clock begins passes")
+	running.awaitLog("inserts are not announced: only the clock begins passes")
+	running.awaitLog("not listening for inserts: only the clock begins passes")
 	f.exec("insert into own_table values (1)")
 	await(t, "the clock begins a pass", func() bool { return one[bool](f, "select sent from own_table") })
 	if code := running.end(); code != 0 || !strings.Contains(running.err.String(), "create trigger modulo_rows") {
