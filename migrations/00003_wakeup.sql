@@ -12,6 +12,9 @@ comment on function modulo.notify_rows() is
   'Statement-level trigger function: tells instances with "listen: true" that rows were inserted, once the transaction '
   'commits. An argument stands for the name of the table: on a partition, "schema.table" of the partitioned table.';
 
+-- Writers queue behind us while we wait for a transaction that has the table: better to fail, and to be run again.
+set local lock_timeout = '2s';
+
 create trigger outbox_rows after insert on modulo.outbox
   for each statement execute function modulo.notify_rows();
 
