@@ -9,7 +9,7 @@ import (
 )
 
 // Wakeups tells of inserted rows as soon as they are committed, for the jobs that listen. It only spares the wait for
-// the clock: what it misses, the clock finds.
+// the clock: what it misses, the clock finds. Its methods run beside each other.
 type Wakeups interface {
 	// Announce sees to it that inserts into the tables of the jobs are announced. Its error says what a person has to
 	// do, or that the database could not be asked.
