@@ -25,9 +25,12 @@ type ear struct {
 	heard []string
 }
 
-// listen starts to listen; the test ends it.
+// listen starts to listen, directly unless told otherwise; the end of the test ends it.
 func (f *fixture) listen(cfg store.WakeupConfig) *ear {
 	f.t.Helper()
+	if cfg.URL == "" {
+		cfg.URL = f.url // the rest may go through a pooler
+	}
 	w, err := f.NewWakeups(cfg)
 	if err != nil {
 		f.t.Fatal(err)

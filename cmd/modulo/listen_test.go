@@ -23,7 +23,11 @@ const (
 func TestListen(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	running := f.start("run", "--config", write(t, "modulo.yaml", listenConfig))
+	config := listenConfig
+	if direct := f.db.Config().ConnString(); direct != f.env["DATABASE_URL"] { // as with a pooler in between
+		config = "database: {listen_url: \"" + direct + "\"}" + config
+	}
+	running := f.start("run", "--config", write(t, "modulo.yaml", config))
 	running.awaitLog("inserts are announced")
 	running.awaitLog("listening for inserts")
 	for range 3 {
