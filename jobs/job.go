@@ -20,7 +20,9 @@ type Job struct {
 	Stated   bool // Workers was asked for; a default does not change the K in force
 	Batch    int  // most rows fetched, sent and marked together
 	Schedule Schedule
-	Source   Source
+	// Listen begins passes when rows are inserted, too. Only with a schedule at intervals, which goes on.
+	Listen bool
+	Source Source
 	// Ordered holds back the later rows of a key while an earlier one has failed. Needs Source.ShardBy.
 	Ordered bool
 	Message MessageSpec

@@ -20,6 +20,8 @@ type ServiceConfig struct {
 	Ownership Ownership
 	NewWorker NewWorkerFunc
 	Timing    Timing
+	// Wakeups is for the jobs that listen; nil if there are none.
+	Wakeups Wakeups
 	// Farewell is how long a stop may take for giving back and leaving, after the workers have ended. A database that
 	// does not answer by then finds out by the end of the lease.
 	Farewell time.Duration
@@ -61,6 +63,14 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 	}
 	clock.start()
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	wake, stopListening := context.WithCancel(ctx)
+	defer stopListening()
+	if slices.ContainsFunc(s.Jobs, func(job *Job) bool { return job.Listen }) {
+		listening.Go(func() { s.announce(wake) })
+		listening.Go(func() { s.listen(wake) })
+	}
 	for joined := false; ctx.Err() == nil; joined = true {
 		m, joinErr := s.join(ctx, joined)
 		if joinErr != nil {

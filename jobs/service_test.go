@@ -144,7 +144,7 @@ func (c *counters) set(change func(*counters)) {
 }
 
 // serveTest runs a service on fakes, in fake time. stop ends it and waits.
-func serveTest(t *testing.T, schedule Schedule, r *registry) (c *counters, stop func()) {
+func serveTest(t *testing.T, schedule Schedule, r *registry, change ...func(*ServiceConfig)) (c *counters, stop func()) {
 	t.Helper()
 	c = &counters{}
 	job := validJob()
@@ -154,9 +154,13 @@ func serveTest(t *testing.T, schedule Schedule, r *registry) (c *counters, stop 
 			Job: job, Shard: owned.Shard, Rows: c, Failures: c, Publisher: c, Lease: lease, Log: zerolog.Nop(), Grace: 5 * time.Second,
 		})
 	}
-	s, err := NewService(ServiceConfig{
+	config := ServiceConfig{
 		Jobs: []*Job{job}, Ownership: r, NewWorker: newWorker, Timing: DefaultTiming(), Farewell: time.Second, Log: zerolog.Nop(),
-	})
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	s, err := NewService(config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,6 +56,10 @@ type Worker struct {
 	aside     map[int64]isolation // single suspects
 	carried   time.Time           // when the broker last confirmed something
 	trouble   trouble             // since when passes fail
+
+	untold       Outcome // of passes that no line told of yet
+	untoldPasses int
+	told         time.Time // the last line
 }
 
 // Outcome counts what a pass did, in rows.
@@ -207,6 +211,7 @@ func (w *Worker) disconnect() {
 
 // leave frees the connection and tells what a stop could not finish.
 func (w *Worker) leave() {
+	w.tellPasses()
 	w.disconnect()
 	w.Observer.Did(w.id, StepLeave, 0, 0, nil)
 	if n := len(w.unmarked); n > 0 {

@@ -128,6 +128,8 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 	}
 	pc.MaxConns = int32(orDefault(cfg.MaxConns, defaultMaxConns))
 	conn := pc.ConnConfig
+	// Behind a pooler notifications for others may come, and pgx would keep them.
+	conn.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) {}
 	if conn.ConnectTimeout == 0 {
 		conn.ConnectTimeout = connectTimeout
 	}

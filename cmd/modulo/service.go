@@ -125,6 +125,10 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, err
 	}
+	wakeups, err := db.NewWakeups(store.WakeupConfig{Jobs: c.JobList(), URL: c.Database.ListenURL})
+	if err != nil {
+		return nil, exit(exitUsage, err)
+	}
 	ownership, err := db.NewOwnership(store.OwnershipConfig{
 		Jobs: c.JobList(), Timing: c.Timing(), MaxWorkers: o.maxWorkers, Alone: o.alone, Version: version(),
 	})
@@ -141,7 +145,7 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 		})
 	}
 	workers, err := jobs.NewService(jobs.ServiceConfig{
-		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Farewell: o.farewell,
+		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Wakeups: wakeups, Farewell: o.farewell,
 		Observer: instanceObserver, Log: o.log,
 	})
 	if err != nil {

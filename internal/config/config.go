@@ -37,8 +37,10 @@ type Config struct {
 // Database says where the rows are.
 type Database struct {
 	// URL is a PostgreSQL connection string. Empty: the PG* variables of libpq.
-	URL      string `yaml:"url"`
-	MaxConns int    `yaml:"max_conns"` // connections of this instance; each worker uses up to two at a time
+	URL string `yaml:"url"`
+	// ListenURL is for the one connection that listens, where URL leads through a pooler in transaction mode.
+	ListenURL string `yaml:"listen_url"`
+	MaxConns  int    `yaml:"max_conns"` // connections of this instance; each worker uses up to two at a time
 	// StatementTimeout is how long one statement may take, from our side: a database that does not answer is noticed.
 	StatementTimeout Duration `yaml:"statement_timeout"`
 }
