@@ -2,12 +2,11 @@ package fleet
 
 import (
 	"fmt"
-	"net/url"
 	"syscall"
 	"testing"
 	"time"
 
-	"modulo/internal/faultproxy"
+	"modulo/internal/programtest"
 )
 
 // K changes live under load, with three instances: nothing is lost and nothing is repeated.
@@ -15,7 +14,7 @@ func TestChangeOfK(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, longLease)
 	for range 3 {
-		f.start(f.url, "--workers", "4")
+		f.run(f.url, "--workers", "4")
 	}
 	f.awaitShared(4, 3)
 	for _, k := range []int{16, 5, 1, 64, 8} {
@@ -23,41 +22,29 @@ func TestChangeOfK(t *testing.T) {
 		f.command("workers", "set", "outbox", fmt.Sprint(k), "--wait")
 		t.Logf("%d workers in force after %s", k, time.Since(began).Round(time.Millisecond))
 		f.awaitShared(k, min(k, 3))
-		f.arrive(150)
+		f.awaitRows(150)
 	}
 	f.finish(0)
-}
-
-// arrive waits until so many more messages have come.
-func (f *fleet) arrive(more int) {
-	f.t.Helper()
-	before, _ := f.stream.arrived()
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		if now, _ := f.stream.arrived(); now >= before+more {
-			return
-		}
-		if time.Now().After(deadline) {
-			f.t.Fatalf("%d more messages do not come", more)
-		}
-	}
 }
 
 // A rolling restart with another --workers: the new value is in force in the end, and a clean stop repeats nothing.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, longLease)
-	var running []*instance
+	var running []*programtest.Process
 	for range 3 {
-		running = append(running, f.start(f.url, "--workers", "4"))
+		running = append(running, f.run(f.url, "--workers", "4"))
 	}
 	f.awaitShared(4, 3)
 	for i, old := range running {
-		running[i] = f.start(f.url, "--workers", "6")
-		f.await("the new instance has workers", `select exists (select from modulo.workers join modulo.instances on instance = owner where pid = $1)`, running[i].pid())
-		old.stop()
+		running[i] = f.run(f.url, "--workers", "6")
+		f.await("the new instance has workers", `select exists (select from modulo.workers join modulo.instances on instance = owner where pid = $1)`, running[i].PID())
+		if err := old.Stop(patience); err != nil {
+			t.Error(err)
+		}
 	}
 	f.awaitShared(6, 3)
-	f.arrive(150)
+	f.awaitRows(150)
 	f.finish(0)
 }
 
@@ -68,12 +55,14 @@ const slack = 3 * time.Second
 func TestKilledInstanceIsTakenOver(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, shortLease)
-	victim := f.start(f.url, "--workers", "6")
+	victim := f.run(f.url, "--workers", "6")
 	f.awaitShared(6, 1)
-	f.start(f.url, "--workers", "6")
+	f.run(f.url, "--workers", "6")
 	f.awaitShared(6, 2)
-	f.arrive(150)
-	victim.kill()
+	f.awaitRows(150)
+	if err := victim.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	killed := time.Now()
 	f.awaitShared(6, 1)
 	took := time.Since(killed)
@@ -81,7 +70,7 @@ func TestKilledInstanceIsTakenOver(t *testing.T) {
 	if limit := shortLease + 2*tick + slack; took > limit {
 		t.Errorf("take-over took %s, more than %s", took, limit)
 	}
-	f.arrive(150)
+	f.awaitRows(150)
 	f.finish(3 * 2 * 100) // workers of the victim, batches in flight, rows of a batch
 }
 
@@ -89,17 +78,17 @@ func TestKilledInstanceIsTakenOver(t *testing.T) {
 func TestChangeOfKWithADeadOwner(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, shortLease)
-	victim := f.start(f.url, "--workers", "4")
+	victim := f.run(f.url, "--workers", "4")
 	f.awaitShared(4, 1)
-	f.start(f.url, "--workers", "4")
+	f.run(f.url, "--workers", "4")
 	f.awaitShared(4, 2)
-	victim.signal(syscall.SIGSTOP)
+	send(t, victim, syscall.SIGSTOP)
 	f.command("workers", "set", "outbox", "7", "--wait")
 	f.awaitShared(7, 1)
-	f.arrive(150)
-	victim.signal(syscall.SIGCONT)
+	f.awaitRows(150)
+	send(t, victim, syscall.SIGCONT)
 	f.awaitShared(7, 2)
-	f.arrive(150)
+	f.awaitRows(150)
 	f.finish(2 * 2 * 100)
 }
 
@@ -107,16 +96,16 @@ func TestChangeOfKWithADeadOwner(t *testing.T) {
 func TestPausedInstanceDoesNotSend(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, shortLease)
-	victim := f.start(f.url, "--workers", "6")
+	victim := f.run(f.url, "--workers", "6")
 	f.awaitShared(6, 1)
-	f.start(f.url, "--workers", "6")
+	f.run(f.url, "--workers", "6")
 	f.awaitShared(6, 2)
 	for range 2 {
-		f.arrive(150)
-		victim.signal(syscall.SIGSTOP)
+		f.awaitRows(150)
+		send(t, victim, syscall.SIGSTOP)
 		f.awaitShared(6, 1)
-		f.arrive(150)
-		victim.signal(syscall.SIGCONT)
+		f.awaitRows(150)
+		send(t, victim, syscall.SIGCONT)
 		f.awaitShared(6, 2)
 	}
 	f.finish(2 * 3 * 2 * 100)
@@ -126,39 +115,29 @@ func TestPausedInstanceDoesNotSend(t *testing.T) {
 func TestInstanceCutOffFromTheDatabase(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, shortLease)
-	proxy, url := proxyTo(t, f.url)
-	victim := f.start(url, "--workers", "6")
+	line := proxied(t, f.url)
+	victim := f.run(line.url, "--workers", "6")
 	f.awaitShared(6, 1)
-	f.start(f.url, "--workers", "6")
+	f.run(f.url, "--workers", "6")
 	f.awaitShared(6, 2)
-	f.arrive(150)
-	proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}})
-	f.await("taken over", `select not exists (select from modulo.workers join modulo.instances on instance = owner where pid = $1)`, victim.pid())
+	f.awaitRows(150)
+	if err := line.breakSilently(); err != nil {
+		t.Fatal(err)
+	}
+	f.await("taken over", `select not exists (select from modulo.workers join modulo.instances on instance = owner where pid = $1)`, victim.PID())
 	f.awaitShared(6, 1)
-	f.arrive(150)
-	proxy.CutAll(faultproxy.RST)
-	proxy.Set(faultproxy.Faults{})
+	f.awaitRows(150)
+	if err := line.mend(); err != nil {
+		t.Fatal(err)
+	}
 	f.awaitShared(6, 2)
-	f.arrive(150)
+	f.awaitRows(150)
 	f.finish(3 * 2 * 100)
 }
 
-// proxyTo puts a proxy before the database.
-func proxyTo(t *testing.T, databaseURL string) (*faultproxy.Proxy, string) {
+func send(t *testing.T, to *programtest.Process, signal syscall.Signal) {
 	t.Helper()
-	address, err := url.Parse(databaseURL)
-	if err != nil {
+	if err := to.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
-	proxy, err := faultproxy.Start(address.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := proxy.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	address.Host = proxy.Addr()
-	return proxy, address.String()
 }

@@ -1,0 +1,155 @@
+package fleet
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	// perFault is how many rows of a worker one fault may repeat: two batches.
+	perFault = 2 * batch
+	// takeOverLimit is how long after a strike the workers of its victim have other owners.
+	takeOverLimit = stormLease + 2*tick
+	// handOverLimit is the same after a SIGTERM: what is in flight is finished first.
+	handOverLimit = 2*tick + 500*time.Millisecond
+)
+
+// outcome is what the strikes did to ownership and to the stream, by kind.
+type outcome struct {
+	takeOver map[*kind]time.Duration // slowest, from the strike to the next owner as the database has it
+	resumed  map[*kind]time.Duration // slowest, from the strike to the first frame of the next owner
+	back     map[*kind]time.Duration // slowest return of the victim
+	owned    map[*kind]int           // workers
+	repeats  map[*kind]int           // of workers owned meanwhile; several kinds may share one
+	bound    int
+	wrong    []string
+}
+
+func (o *outcome) fail(format string, args ...any) {
+	o.wrong = append(o.wrong, fmt.Sprintf(format, args...))
+}
+
+// explain holds the ledger and the repeats against the strikes.
+func (f *fleet) explain(t *testing.T, struck []*strike, l ledger) *outcome {
+	t.Helper()
+	o := &outcome{
+		takeOver: map[*kind]time.Duration{}, resumed: map[*kind]time.Duration{}, back: map[*kind]time.Duration{},
+		owned: map[*kind]int{}, repeats: map[*kind]int{},
+	}
+	repeats, _ := f.stream.repeated()
+	for i := range l {
+		o.explainRepeats(&l[i], struck, repeats[l[i].epoch])
+	}
+	for epoch := range repeats {
+		if l.byEpoch(epoch) == nil {
+			o.fail("%d repeats of epoch %d, which nobody owned", repeats[epoch], epoch)
+		}
+	}
+	for _, s := range struck {
+		o.back[s.kind] = max(o.back[s.kind], s.back)
+		for i := range l {
+			if s.loses && l[i].pid == s.pid && l[i].overlaps(s.began, s.began) {
+				o.explainTakeOver(f.stream, s, struck, l, &l[i])
+			}
+		}
+	}
+	return o
+}
+
+// explainRepeats: what was first delivered by an owner comes again only because of the strikes that hit that owner while it
+// owned the worker, and at most so often.
+func (o *outcome) explainRepeats(t *tenure, struck []*strike, repeats int) {
+	bound := 0
+	for _, s := range struck {
+		if s.pid != t.pid || !t.overlaps(s.began, s.mended) {
+			continue
+		}
+		o.owned[s.kind]++
+		if s.kind.repeats {
+			bound += perFault
+			o.repeats[s.kind] += repeats
+		}
+	}
+	o.bound += bound
+	if repeats > bound {
+		o.fail("%d repeats of what worker %d/%d sent in epoch %d (process %d), the faults explain %d",
+			repeats, t.number, t.of, t.epoch, t.pid, bound)
+	}
+}
+
+// explainTakeOver measures how long a worker of the victim had no other owner. When others are struck meanwhile, they may
+// have to be waited for as well: the time counts from the last such strike.
+func (o *outcome) explainTakeOver(stream *stream, s *strike, struck []*strike, l ledger, t *tenure) {
+	next := l.next(t)
+	lost := !t.to.IsZero() && t.to.Before(s.mended.Add(stormLease))
+	if next == nil || !lost {
+		if s.mended.Sub(s.began) > takeOverLimit {
+			o.fail("worker %d/%d was not taken over after %s", t.number, t.of, s.name)
+		}
+		return
+	}
+	since := s.began
+	for _, other := range struck {
+		if other.loses && other.began.After(since) && other.began.Before(next.from) {
+			since = other.began
+		}
+	}
+	took := next.from.Sub(since)
+	limit := takeOverLimit
+	if !s.kind.repeats {
+		limit = handOverLimit
+	}
+	o.takeOver[s.kind] = max(o.takeOver[s.kind], took)
+	if frame := stream.firstFrame(next.epoch); !frame.IsZero() {
+		o.resumed[s.kind] = max(o.resumed[s.kind], frame.Sub(since))
+	}
+	if took > limit {
+		o.fail("worker %d/%d had no other owner for %s after %s, more than %s", t.number, t.of, took.Round(time.Millisecond), s.name, limit)
+	}
+}
+
+func (o *outcome) check(t *testing.T) {
+	t.Helper()
+	for _, wrong := range o.wrong {
+		t.Error(wrong)
+	}
+}
+
+// print is the table of `make chaos`.
+func (o *outcome) print(t *testing.T, f *fleet, v verdict, struck []*strike, blew time.Duration, cabled bool) {
+	t.Helper()
+	var text strings.Builder
+	by := "network namespaces"
+	if !cabled {
+		by = "stalls of a proxy, as there is no root"
+	}
+	fmt.Fprintf(&text, "%d instances, K = %d, %.0f rows/s (of %d), %s, lease %s, tick %s, cut off by %s\n",
+		members, stormWorkers, f.load.perSecond(), *rate, blew.Round(time.Second), stormLease, tick, by)
+	fmt.Fprintf(&text, "%-36s%7s%9s%9s%11s%11s%9s\n", "fault", "times", "workers", "repeats", "take-over", "next frame", "return")
+	round := func(d time.Duration) string {
+		if d == 0 {
+			return "-"
+		}
+		return d.Round(10 * time.Millisecond).String()
+	}
+	for _, k := range kinds {
+		times := 0
+		for _, s := range struck {
+			if s.kind == k {
+				times++
+			}
+		}
+		fmt.Fprintf(&text, "%-36s%7d%9d%9d%11s%11s%9s\n", k.name, times, o.owned[k], o.repeats[k],
+			round(o.takeOver[k]), round(o.resumed[k]), round(o.back[k]))
+	}
+	fmt.Fprintf(&text, "times are the slowest; take-over may take %s, after SIGTERM %s\n\n", takeOverLimit, handOverLimit)
+	fmt.Fprintf(&text, "%-36s%7d\n%-36s%7d\n%-36s%7d%20s\n", "rows", v.rows, "received", v.received, "repeats", v.repeats,
+		fmt.Sprint("bound ", o.bound))
+	for _, b := range breaches {
+		fmt.Fprintf(&text, "%-36s%7d\n", b, v.breaches[b])
+	}
+	fmt.Fprintf(&text, "%-36s%7d\n", "unexplained", len(o.wrong))
+	t.Log(text.String())
+}
