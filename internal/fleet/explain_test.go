@@ -79,35 +79,38 @@ func (o *outcome) explainRepeats(t *tenure, struck []*strike, repeats int) {
 	}
 }
 
-// explainTakeOver measures how long a worker of the victim had no other owner. When others are struck meanwhile, they may
-// have to be waited for as well: the time counts from the last such strike.
+// explainTakeOver measures how long a worker of the victim had no other owner. When others are struck as well, their
+// leases may have to be waited for too: the time counts from the strike that explains the longest wait.
 func (o *outcome) explainTakeOver(stream *stream, s *strike, struck []*strike, l ledger, t *tenure) {
 	next := l.next(t)
-	lost := !t.to.IsZero() && t.to.Before(s.mended.Add(stormLease))
-	if next == nil || !lost {
+	if next == nil || next.from.After(s.mended.Add(takeOverLimit)) { // it got over the strike
 		if s.mended.Sub(s.began) > takeOverLimit {
 			o.fail("worker %d/%d was not taken over after %s", t.number, t.of, s.name)
 		}
 		return
 	}
-	since := s.began
+	cause := s
 	for _, other := range struck {
-		if other.loses && other.began.After(since) && other.began.Before(next.from) {
-			since = other.began
+		if other.loses && !other.began.After(next.from) && other.deadline().After(cause.deadline()) {
+			cause = other
 		}
 	}
-	took := next.from.Sub(since)
-	limit := takeOverLimit
-	if !s.kind.repeats {
-		limit = handOverLimit
-	}
-	o.takeOver[s.kind] = max(o.takeOver[s.kind], took)
+	took := next.from.Sub(cause.began)
+	o.takeOver[cause.kind] = max(o.takeOver[cause.kind], took)
 	if frame := stream.firstFrame(next.epoch); !frame.IsZero() {
-		o.resumed[s.kind] = max(o.resumed[s.kind], frame.Sub(since))
+		o.resumed[cause.kind] = max(o.resumed[cause.kind], frame.Sub(cause.began))
 	}
-	if took > limit {
-		o.fail("worker %d/%d had no other owner for %s after %s, more than %s", t.number, t.of, took.Round(time.Millisecond), s.name, limit)
+	if next.from.After(cause.deadline()) {
+		o.fail("worker %d/%d had no other owner for %s after %s", t.number, t.of, took.Round(time.Millisecond), cause.name)
 	}
+}
+
+// deadline is when the victim's workers have other owners at the latest.
+func (s *strike) deadline() time.Time {
+	if !s.kind.repeats {
+		return s.began.Add(handOverLimit)
+	}
+	return s.began.Add(takeOverLimit)
 }
 
 func (o *outcome) check(t *testing.T) {

@@ -19,7 +19,7 @@ const (
 	// atOnce is how many members are struck at the same time at most: one is left that can take over.
 	atOnce = members - 1
 	// calm is the longest time from one strike to the next.
-	calm = 2 * time.Second
+	calm = time.Second
 	// stormLease is short, so that many leases run out in a storm.
 	stormLease = 3 * time.Second
 )

@@ -1,52 +1,12 @@
 package fleet
 
 import (
-	"fmt"
 	"syscall"
 	"testing"
 	"time"
 
 	"modulo/internal/programtest"
 )
-
-// K changes live under load, with three instances: nothing is lost and nothing is repeated.
-func TestChangeOfK(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t, longLease)
-	for range 3 {
-		f.run(f.url, "--workers", "4")
-	}
-	f.awaitShared(4, 3)
-	for _, k := range []int{16, 5, 1, 64, 8} {
-		began := time.Now()
-		f.command("workers", "set", "outbox", fmt.Sprint(k), "--wait")
-		t.Logf("%d workers in force after %s", k, time.Since(began).Round(time.Millisecond))
-		f.awaitShared(k, min(k, 3))
-		f.awaitRows(150)
-	}
-	f.finish(0)
-}
-
-// A rolling restart with another --workers: the new value is in force in the end, and a clean stop repeats nothing.
-func TestRollingRestart(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t, longLease)
-	var running []*programtest.Process
-	for range 3 {
-		running = append(running, f.run(f.url, "--workers", "4"))
-	}
-	f.awaitShared(4, 3)
-	for i, old := range running {
-		running[i] = f.run(f.url, "--workers", "6")
-		f.await("the new instance has workers", `select exists (select from modulo.workers join modulo.instances on instance = owner where pid = $1)`, running[i].PID())
-		if err := old.Stop(patience); err != nil {
-			t.Error(err)
-		}
-	}
-	f.awaitShared(6, 3)
-	f.awaitRows(150)
-	f.finish(0)
-}
 
 // slack is what a busy machine may add to a time.
 const slack = 3 * time.Second
@@ -71,25 +31,7 @@ func TestKilledInstanceIsTakenOver(t *testing.T) {
 		t.Errorf("take-over took %s, more than %s", took, limit)
 	}
 	f.awaitRows(150)
-	f.finish(3 * 2 * 100) // workers of the victim, batches in flight, rows of a batch
-}
-
-// A change of K waits for the lease of a dead owner, then goes on.
-func TestChangeOfKWithADeadOwner(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t, shortLease)
-	victim := f.run(f.url, "--workers", "4")
-	f.awaitShared(4, 1)
-	f.run(f.url, "--workers", "4")
-	f.awaitShared(4, 2)
-	send(t, victim, syscall.SIGSTOP)
-	f.command("workers", "set", "outbox", "7", "--wait")
-	f.awaitShared(7, 1)
-	f.awaitRows(150)
-	send(t, victim, syscall.SIGCONT)
-	f.awaitShared(7, 2)
-	f.awaitRows(150)
-	f.finish(2 * 2 * 100)
+	f.finish(3 * perFault) // workers of the victim
 }
 
 // An instance that is paused beyond its lease sends nothing when it wakes up: its workers have other owners.
@@ -108,7 +50,7 @@ func TestPausedInstanceDoesNotSend(t *testing.T) {
 		send(t, victim, syscall.SIGCONT)
 		f.awaitShared(6, 2)
 	}
-	f.finish(2 * 3 * 2 * 100)
+	f.finish(2 * 3 * perFault)
 }
 
 // An instance that is cut off from the database, but not from the broker, has stopped sending before others start.
@@ -132,7 +74,56 @@ func TestInstanceCutOffFromTheDatabase(t *testing.T) {
 	}
 	f.awaitShared(6, 2)
 	f.awaitRows(150)
-	f.finish(3 * 2 * 100)
+	f.finish(3 * perFault)
+}
+
+// An instance that is cut off from the broker, but not from the database, keeps its workers: nobody else would get through
+// sooner. It tries again, with pauses.
+func TestInstanceCutOffFromTheBroker(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, longLease)
+	line := proxied(t, f.brokerURL)
+	if _, err := f.launch("", f.url, line.url, "--workers", "8"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		f.run(f.url, "--workers", "8")
+	}
+	f.awaitShared(8, 3)
+	f.awaitRows(150)
+	before := f.owners()
+	for _, cut := range []func() error{line.pull, line.breakSilently} {
+		if err := cut(); err != nil {
+			t.Fatal(err)
+		}
+		if err := programtest.Pause(t.Context(), 3*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		tries := line.proxy.Accepted()
+		t.Logf("%d attempts to connect in 3s", tries)
+		if limit := 3 * 10; tries > limit { // by three workers, at most; their pauses grow from 100 ms
+			t.Errorf("%d attempts to connect, more than %d", tries, limit)
+		}
+		f.awaitRows(150) // of the others
+		if err := line.mend(); err != nil {
+			t.Fatal(err)
+		}
+		f.await("what waited is done", "select not exists (select from modulo.outbox where done_at is null and created_at < now() - interval '1s')")
+	}
+	if after := f.owners(); before != after {
+		t.Errorf("owners changed:\n%s\n%s", before, after)
+	}
+	f.finish(2 * 3 * perFault)
+}
+
+// owners tells who owns which worker, and in which epoch.
+func (f *fleet) owners() (all string) {
+	f.t.Helper()
+	const sql = "select string_agg(format('%s: %s %s', number, owner, epoch), E'\\n' order by number) from modulo.workers"
+	if err := f.db.QueryRow(f.t.Context(), sql).Scan(&all); err != nil {
+		f.t.Fatal(err)
+	}
+	return all
 }
 
 func send(t *testing.T, to *programtest.Process, signal syscall.Signal) {
