@@ -53,7 +53,7 @@ func insert(t *testing.T, databaseURL string) *load {
 	ctx, cancel := context.WithCancel(t.Context())
 	l := &load{t: t, cancel: cancel, done: make(chan struct{})}
 	for n := range queueCount {
-		l.queues = append(l.queues, fmt.Sprintf("fleet.%s.%d", t.Name(), n))
+		l.queues = append(l.queues, fmt.Sprintf("fleet.%s.%d", strings.ReplaceAll(t.Name(), "/", "."), n))
 	}
 	go func() { // stop, or the cleanup below, waits for it
 		defer close(l.done)

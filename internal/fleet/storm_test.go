@@ -130,6 +130,7 @@ func drawStrikes(rng *rand.Rand, decks int) []*strike {
 
 // TestStorm lets faults of all kinds strike three instances at random, under a steady load.
 func TestStorm(t *testing.T) {
+	t.Parallel()
 	cabled := buildNamespaces(t, members)
 	f := newFleet(t, stormLease)
 	f.keepLedger()
@@ -155,7 +156,7 @@ func TestStorm(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	o := f.explain(t, struck, f.ledger(t))
+	o := explain(f.stream, struck, f.ledger(t))
 	o.print(t, f, v, struck, blew, cabled)
 	o.check(t)
 }

@@ -77,6 +77,18 @@ const (
 // breaches is all of them, as they are printed.
 var breaches = []breach{lost, altered, misplaced, disordered, twoOwners, beyond, failed}
 
+func newStream(of *load) *stream {
+	s := &stream{
+		load: of, rows: map[int64]delivery{}, repeats: map[int64]int{}, epochs: map[int64]time.Time{}, last: map[place]position{},
+		ended: map[string]map[int]bool{}, of: map[string]int{}, wrong: map[breach][]string{},
+	}
+	for _, queue := range of.queues {
+		s.ended[queue] = map[int]bool{}
+	}
+	return s
+}
+
+// consume takes what arrives in the queues of a load.
 func consume(t *testing.T, brokerURL string, of *load) *stream {
 	t.Helper()
 	address, err := url.Parse(brokerURL)
@@ -87,16 +99,12 @@ func consume(t *testing.T, brokerURL string, of *load) *stream {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stream{
-		load: of, rows: map[int64]delivery{}, repeats: map[int64]int{}, epochs: map[int64]time.Time{}, last: map[place]position{},
-		ended: map[string]map[int]bool{}, of: map[string]int{}, wrong: map[breach][]string{},
-	}
+	s := newStream(of)
 	for _, queue := range of.queues {
 		subscription, err := conn.Subscribe("/queue/"+queue, stomp.AckAuto)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.ended[queue] = map[int]bool{}
 		s.readers.Go(func() {
 			for frame := range subscription.C {
 				if frame.Err == nil {
