@@ -17,7 +17,7 @@ const pauseLimit = 2*tick + 200*time.Millisecond
 // short.
 func TestChangeOfK(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, longLease)
+	f := newFleet(t, longLease, tick)
 	for range 3 {
 		f.run(f.url, "--workers", "4")
 	}
@@ -85,7 +85,7 @@ func TestChangeOfKWithADeadOwner(t *testing.T) {
 	for name, signal := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "paused": syscall.SIGSTOP} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFleet(t, shortLease)
+			f := newFleet(t, shortLease, tick)
 			victim := f.run(f.url, "--workers", "4")
 			f.awaitShared(4, 1)
 			f.run(f.url, "--workers", "4")
@@ -117,7 +117,7 @@ func TestChangeOfKWithADeadOwner(t *testing.T) {
 // Two changes at once: one wins, the other is told so.
 func TestTwoChangesOfKAtOnce(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, longLease)
+	f := newFleet(t, longLease, tick)
 	slow := f.run(f.url, "--workers", "4")
 	f.awaitShared(4, 1)
 	send(t, slow, syscall.SIGSTOP) // for less than its lease: the first change has to wait
@@ -138,7 +138,7 @@ const refused = 6
 // A rolling restart with another --workers: the new value is in force in the end, and a clean stop repeats nothing.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, longLease)
+	f := newFleet(t, longLease, tick)
 	var running []*programtest.Process
 	for range 3 {
 		running = append(running, f.run(f.url, "--workers", "4"))

@@ -11,7 +11,7 @@ import (
 // Killed instances are taken over when their leases are over; only what they had in flight comes twice.
 func TestKilledInstanceIsTakenOver(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, shortLease)
+	f := newFleet(t, shortLease, tick)
 	victim := f.run(f.url, "--workers", "6")
 	f.awaitShared(6, 1)
 	f.run(f.url, "--workers", "6")
@@ -34,7 +34,7 @@ func TestKilledInstanceIsTakenOver(t *testing.T) {
 // An instance that is paused beyond its lease sends nothing when it wakes up: its workers have other owners.
 func TestPausedInstanceDoesNotSend(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, shortLease)
+	f := newFleet(t, shortLease, tick)
 	victim := f.run(f.url, "--workers", "6")
 	f.awaitShared(6, 1)
 	f.run(f.url, "--workers", "6")
@@ -53,7 +53,7 @@ func TestPausedInstanceDoesNotSend(t *testing.T) {
 // An instance that is cut off from the database, but not from the broker, has stopped sending before others start.
 func TestInstanceCutOffFromTheDatabase(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, shortLease)
+	f := newFleet(t, shortLease, tick)
 	line := proxied(t, f.url)
 	victim := f.run(line.url, "--workers", "6")
 	f.awaitShared(6, 1)
@@ -78,7 +78,7 @@ func TestInstanceCutOffFromTheDatabase(t *testing.T) {
 // sooner. It tries again, with pauses.
 func TestInstanceCutOffFromTheBroker(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, longLease)
+	f := newFleet(t, longLease, tick)
 	line := proxied(t, f.brokerURL)
 	if _, err := f.launch("", f.url, line.url, "--workers", "8"); err != nil {
 		t.Fatal(err)

@@ -11,9 +11,9 @@ const (
 	// perFault is how many rows of a worker one fault may repeat: two batches.
 	perFault = 2 * batch
 	// takeOverLimit is how long after a strike the workers of its victim have other owners.
-	takeOverLimit = stormLease + 2*tick
+	takeOverLimit = stormLease + 2*stormTick
 	// handOverLimit is the same after a SIGTERM: what is in flight is finished first.
-	handOverLimit = 2*tick + 500*time.Millisecond
+	handOverLimit = 2*stormTick + 500*time.Millisecond
 )
 
 // outcome is what the strikes did to ownership and to the stream, by kind.
@@ -48,11 +48,9 @@ func explain(stream *stream, struck []*strike, l ledger) *outcome {
 	}
 	for _, s := range struck {
 		o.back[s.kind] = max(o.back[s.kind], s.back)
-		for i := range l {
-			if s.loses && l[i].pid == s.pid && l[i].overlaps(s.began, s.began) {
-				o.explainTakeOver(stream, s, struck, l, &l[i])
-			}
-		}
+	}
+	for i := range l {
+		o.explainEnd(stream, struck, l, &l[i])
 	}
 	return o
 }
@@ -78,29 +76,50 @@ func (o *outcome) explainRepeats(t *tenure, struck []*strike, repeats int) {
 	}
 }
 
-// explainTakeOver measures how long a worker of the victim had no other owner. When others are struck as well, their
-// leases may have to be waited for too: the time counts from the strike that explains the longest wait.
+// explainEnd: a worker is taken away only from an owner that was struck; it is, if the strike lasts; and then it has another
+// owner in time.
+func (o *outcome) explainEnd(stream *stream, struck []*strike, l ledger, t *tenure) {
+	var cause *strike
+	for _, s := range struck {
+		if s.loses && s.pid == t.pid && t.overlaps(s.began, s.began) {
+			cause = s
+		}
+	}
+	switch {
+	case cause == nil && t.taken:
+		o.fail("process %d lost worker %d/%d at %s, though nothing had struck it", t.pid, t.number, t.of, t.to.Format(clock))
+	case cause == nil:
+	case t.to.IsZero() || t.to.After(cause.mended) && t.to.After(cause.deadline().Add(*busy)):
+		if lasted := cause.mended.Sub(cause.began); t.to.IsZero() && cause.ends || lasted > takeOverLimit+*busy {
+			o.fail("%s: worker %d/%d was not taken over", cause, t.number, t.of)
+		}
+	case t.taken || cause.ends:
+		o.explainTakeOver(stream, cause, struck, l, t)
+	}
+}
+
+// explainTakeOver measures how long the worker had no other owner. When others are struck as well, their leases may have
+// to be waited for too: the time counts from the strike that explains the longest wait.
 func (o *outcome) explainTakeOver(stream *stream, s *strike, struck []*strike, l ledger, t *tenure) {
 	next := l.next(t)
-	if next == nil || next.from.After(s.mended.Add(takeOverLimit)) { // it got over the strike
-		if s.mended.Sub(s.began) > takeOverLimit {
-			o.fail("worker %d/%d was not taken over after %s", t.number, t.of, s.name)
-		}
+	if next == nil {
+		o.fail("%s: worker %d/%d was not taken over", s, t.number, t.of)
 		return
 	}
-	cause := s
+	since := s
 	for _, other := range struck {
-		if other.loses && !other.began.After(next.from) && other.deadline().After(cause.deadline()) {
-			cause = other
+		if other.loses && !other.began.After(next.from) && other.deadline().After(since.deadline()) {
+			since = other
 		}
 	}
-	took := next.from.Sub(cause.began)
+	took := next.from.Sub(since.began)
 	o.takeOver[s.kind] = max(o.takeOver[s.kind], took)
 	if frame := stream.firstFrame(next.epoch); !frame.IsZero() {
-		o.resumed[s.kind] = max(o.resumed[s.kind], frame.Sub(cause.began))
+		o.resumed[s.kind] = max(o.resumed[s.kind], frame.Sub(since.began))
 	}
-	if next.from.After(cause.deadline().Add(*busy)) {
-		o.fail("worker %d/%d of %s had no other owner for %s after %s", t.number, t.of, s.name, took.Round(time.Millisecond), cause.name)
+	if next.from.After(since.deadline().Add(*busy)) {
+		o.fail("%s: worker %d/%d had its next owner at %s, %s after %s",
+			s, t.number, t.of, next.from.Format(clock), took.Round(time.Millisecond), since.name)
 	}
 }
 
@@ -112,13 +131,6 @@ func (s *strike) deadline() time.Time {
 	return s.began.Add(takeOverLimit)
 }
 
-func (o *outcome) check(t *testing.T) {
-	t.Helper()
-	for _, wrong := range o.wrong {
-		t.Error(wrong)
-	}
-}
-
 // print is the table of `make chaos`.
 func (o *outcome) print(t *testing.T, f *fleet, v verdict, struck []*strike, blew time.Duration, cabled bool) {
 	t.Helper()
@@ -128,7 +140,7 @@ func (o *outcome) print(t *testing.T, f *fleet, v verdict, struck []*strike, ble
 		by = "stalls of a proxy, as there is no root"
 	}
 	fmt.Fprintf(&text, "%d instances, K = %d, %.0f rows/s (of %d), %s, lease %s, tick %s, cut off by %s\n",
-		members, stormWorkers, f.load.perSecond(), *rate, blew.Round(time.Second), stormLease, tick, by)
+		members, stormWorkers, f.load.perSecond(), *rate, blew.Round(time.Second), stormLease, stormTick, by)
 	fmt.Fprintf(&text, "%-36s%7s%9s%9s%11s%11s%9s\n", "fault", "times", "workers", "repeats", "take-over", "next frame", "return")
 	round := func(d time.Duration) string {
 		if d == 0 {

@@ -45,7 +45,7 @@ type fleet struct {
 	stream    *stream
 }
 
-func newFleet(t *testing.T, lease time.Duration) *fleet {
+func newFleet(t *testing.T, lease, tick time.Duration) *fleet {
 	t.Helper()
 	f := &fleet{t: t, url: testservers.Database(t), brokerURL: testservers.Broker(t).URL()}
 	var err error

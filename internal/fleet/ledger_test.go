@@ -8,15 +8,18 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// keepLedger has the database itself write down who got which worker, and when it was given back or taken away.
+// keepLedger has the database itself write down who got which worker, and when it was given back, or taken away because
+// the owner's lease was over: then the owner is gone.
 const keepLedger = `
 create table public.ledger (
-  at timestamptz not null default clock_timestamp(), of int not null, number int not null, epoch bigint not null, pid int
+  at timestamptz not null default clock_timestamp(), of int not null, number int not null, epoch bigint not null, pid int,
+  taken boolean not null
 );
 create function public.write_ledger() returns trigger language plpgsql as $$
 begin
-  insert into public.ledger (of, number, epoch, pid)
-  select workers, new.number, new.epoch, (select pid from modulo.instances where instance = new.owner)
+  insert into public.ledger (of, number, epoch, pid, taken)
+  select workers, new.number, new.epoch, (select pid from modulo.instances where instance = new.owner),
+    not exists (select from modulo.instances where instance = old.owner)
   from modulo.jobs where job = new.job;
   return null;
 end $$;
@@ -29,6 +32,7 @@ type tenure struct {
 	epoch      int64
 	pid        int
 	from, to   time.Time // to is zero while it lasts
+	taken      bool      // the lease was over; else given back
 }
 
 // overlaps says whether it was owned at some time from one moment to another.
@@ -48,17 +52,17 @@ func (f *fleet) keepLedger() {
 
 func (f *fleet) ledger(t *testing.T) ledger {
 	t.Helper()
-	rows, err := f.db.Query(t.Context(), "select at, of, number, epoch, coalesce(pid, 0) from public.ledger order by at")
+	rows, err := f.db.Query(t.Context(), "select at, of, number, epoch, coalesce(pid, 0), taken from public.ledger order by at")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all ledger
 	current := map[[2]int]int{} // index in all, by worker
 	var e tenure
-	_, err = pgx.ForEachRow(rows, []any{&e.from, &e.of, &e.number, &e.epoch, &e.pid}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&e.from, &e.of, &e.number, &e.epoch, &e.pid, &e.taken}, func() error {
 		worker := [2]int{e.of, e.number}
 		if last, known := current[worker]; known {
-			all[last].to = e.from
+			all[last].to, all[last].taken = e.from, e.taken
 			delete(current, worker)
 		}
 		if e.pid != 0 {
@@ -83,7 +87,7 @@ func (l ledger) next(t *tenure) *tenure {
 	return nil
 }
 
-// of is the tenure with an epoch; nil if there is none.
+// byEpoch is the tenure with an epoch; nil if there is none.
 func (l ledger) byEpoch(epoch int64) *tenure {
 	if i := slices.IndexFunc(l, func(t tenure) bool { return t.epoch == epoch }); i >= 0 {
 		return &l[i]

@@ -95,7 +95,7 @@ func TestExplain(t *testing.T) {
 			maps.Copy(s.repeats, c.repeats)
 			book := ledger{{of: 2, number: 1, epoch: 1, pid: 100, from: after(-time.Minute)}}
 			if c.next > 0 {
-				book[0].to = after(c.next)
+				book[0].to, book[0].taken = after(c.next), c.kind == kill
 				book = append(book, tenure{of: 2, number: 1, epoch: 2, pid: 200, from: after(c.next)})
 			}
 			o := explain(s, []*strike{{kind: c.kind, pid: 100, began: began, mended: after(time.Minute)}}, book)
