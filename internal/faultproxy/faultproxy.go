@@ -130,6 +130,9 @@ func (p *Proxy) accept() {
 }
 
 func (p *Proxy) serve(client *net.TCPConn) {
+	p.mu.Lock()
+	p.came++
+	p.mu.Unlock()
 	server, err := net.Dial("tcp", p.target)
 	if err != nil {
 		reset(client)
@@ -137,7 +140,6 @@ func (p *Proxy) serve(client *net.TCPConn) {
 	}
 	l := newLink(p, client, server.(*net.TCPConn))
 	p.mu.Lock()
-	p.came++
 	if p.closed || p.faults.Refuse {
 		l.end(RST)
 	}

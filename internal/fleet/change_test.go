@@ -144,7 +144,10 @@ func TestRollingRestart(t *testing.T) {
 		running = append(running, f.run(f.url, "--workers", "4"))
 	}
 	f.awaitShared(4, 3)
+	clock := time.NewTicker(*change)
+	defer clock.Stop()
 	for i, old := range running {
+		<-clock.C
 		running[i] = f.run(f.url, "--workers", "6")
 		f.await("the new instance has workers", `select exists (select from modulo.workers join modulo.instances on instance = owner where pid = $1)`, running[i].PID())
 		if err := old.Stop(patience); err != nil {

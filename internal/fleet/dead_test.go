@@ -89,15 +89,22 @@ func TestInstanceCutOffFromTheBroker(t *testing.T) {
 	f.awaitShared(8, 3)
 	f.awaitRows(150)
 	before := f.owners()
-	for _, cut := range []func() error{line.pull, line.breakSilently} {
-		if err := cut(); err != nil {
+	for _, cut := range []struct {
+		name  string
+		begin func() error
+		lasts time.Duration
+	}{
+		{"link down", line.pull, 3 * time.Second},
+		{"silently", line.breakSilently, 6 * time.Second}, // until no receipt has come in time
+	} {
+		if err := cut.begin(); err != nil {
 			t.Fatal(err)
 		}
-		if err := programtest.Pause(t.Context(), 3*time.Second); err != nil {
+		if err := programtest.Pause(t.Context(), cut.lasts); err != nil {
 			t.Fatal(err)
 		}
 		tries := line.proxy.Accepted()
-		t.Logf("%d attempts to connect in 3s", tries)
+		t.Logf("%s for %s: %d attempts to connect", cut.name, cut.lasts, tries)
 		if limit := 3 * 10; tries > limit { // by three workers, at most; their pauses grow from 100 ms
 			t.Errorf("%d attempts to connect, more than %d", tries, limit)
 		}

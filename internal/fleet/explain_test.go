@@ -81,7 +81,7 @@ func (o *outcome) explainRepeats(t *tenure, struck []*strike, repeats int) {
 func (o *outcome) explainEnd(stream *stream, struck []*strike, l ledger, t *tenure) {
 	var cause *strike
 	for _, s := range struck {
-		if s.loses && s.pid == t.pid && t.overlaps(s.began, s.began) {
+		if s.loses && s.pid == t.pid && t.overlaps(s.began, s.mended) { // what it had asked for before may come after
 			cause = s
 		}
 	}

@@ -33,11 +33,7 @@ type cable struct {
 	address         string // of the far end
 }
 
-// namespaceOf names the namespace of a member; "" where there are none.
 func namespaceOf(member int) string {
-	if os.Geteuid() != 0 {
-		return ""
-	}
 	return fmt.Sprintf("%s%d-%d", namespaces, os.Getpid(), member)
 }
 
@@ -87,12 +83,12 @@ func removeStale(t *testing.T) {
 // lay lays a cable from a member's namespace to the hub. number is unique among the member's cables.
 func lay(member, number int, name string) (*cable, error) {
 	c := &cable{near: namespaceOf(member), far: hub(), nearEnd: name, farEnd: fmt.Sprintf("%s%d", name, member)}
-	net := fmt.Sprintf("10.%d.%d.", member, number)
-	c.address = net + "1"
+	subnet := fmt.Sprintf("10.%d.%d.", member, number)
+	c.address = subnet + "1"
 	for _, args := range [][]string{
 		{"link", "add", "name", c.nearEnd, "netns", c.near, "type", "veth", "peer", "name", c.farEnd, "netns", c.far},
 		{"-n", c.far, "address", "add", c.address + "/30", "dev", c.farEnd},
-		{"-n", c.near, "address", "add", net + "2/30", "dev", c.nearEnd},
+		{"-n", c.near, "address", "add", subnet + "2/30", "dev", c.nearEnd},
 		{"-n", c.far, "link", "set", c.farEnd, "up"},
 		{"-n", c.near, "link", "set", c.nearEnd, "up"},
 	} {
