@@ -18,7 +18,7 @@ const (
 
 // outcome is what the strikes did to ownership and to the stream, by kind.
 type outcome struct {
-	takeOver map[*kind]time.Duration // slowest, from the strike to the next owner as the database has it
+	takeOver map[*kind]time.Duration // slowest, from the strike to the next owner, by the database's ledger
 	resumed  map[*kind]time.Duration // slowest, from the strike to the first frame of the next owner
 	back     map[*kind]time.Duration // slowest return of the victim
 	owned    map[*kind]int           // workers
@@ -113,9 +113,9 @@ func (o *outcome) explainTakeOver(stream *stream, s *strike, struck []*strike, l
 		}
 	}
 	took := next.from.Sub(since.began)
-	o.takeOver[s.kind] = max(o.takeOver[s.kind], took)
+	o.takeOver[since.kind] = max(o.takeOver[since.kind], took)
 	if frame := stream.firstFrame(next.epoch); !frame.IsZero() {
-		o.resumed[s.kind] = max(o.resumed[s.kind], frame.Sub(since.began))
+		o.resumed[since.kind] = max(o.resumed[since.kind], frame.Sub(since.began))
 	}
 	if next.from.After(since.deadline().Add(*busy)) {
 		o.fail("%s: worker %d/%d had its next owner at %s, %s after %s",
@@ -159,7 +159,7 @@ func (o *outcome) print(t *testing.T, f *fleet, v verdict, struck []*strike, ble
 			round(o.takeOver[k]), round(o.resumed[k]), round(o.back[k]))
 	}
 	fmt.Fprintf(&text, "repeats: of workers that were owned meanwhile; those of faults at the same time count for each\n")
-	fmt.Fprintf(&text, "times: the slowest; a take-over may last %s, after SIGTERM %s, and %s more on a busy machine\n\n",
+	fmt.Fprintf(&text, "times: the slowest, of the fault that had to be waited for; a take-over may last %s, after SIGTERM %s, and %s more on a busy machine\n\n",
 		takeOverLimit, handOverLimit, *busy)
 	fmt.Fprintf(&text, "%-36s%7d\n%-36s%7d\n%-36s%7d%20s\n", "rows", v.rows, "received", v.received, "repeats", v.repeats,
 		fmt.Sprint("bound ", o.bound))

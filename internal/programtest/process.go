@@ -7,14 +7,17 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"modulo/internal/local"
 )
 
-// Process is one run of the program. Should the tests end without stopping it, it dies of its next log line, which goes
-// through a pipe of ours.
+// Process is one run of the program. Should the tests end without stopping it, the kernel kills it; where the kernel is
+// not Linux, it dies of its next log line, which goes through a pipe of ours.
 type Process struct {
 	Log    *Log
 	cmd    *exec.Cmd
@@ -38,14 +41,26 @@ func launch(cmd *exec.Cmd) (*Process, error) {
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // no settings of the developer's
 	cmd.Stderr = p.Log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // out of reach of the terminal's Ctrl-C
-	if err := cmd.Start(); err != nil {
+	local.SignalOnParentDeath(cmd.SysProcAttr, syscall.SIGKILL)
+	started := make(chan error, 1)
+	go p.hold(started) // ends with the process; whoever stops that waits for exited
+	if err := <-started; err != nil {
 		return nil, err
 	}
-	go func() { // ends with the process; whoever stops that waits for exited
-		defer close(p.exited)
-		_ = cmd.Wait() // how it ended is in ProcessState
-	}()
 	return p, nil
+}
+
+// hold starts the process and stays until it has ended. To Linux the parent is a thread, not a process: this one is kept
+// from ending for as long as the child runs.
+func (p *Process) hold(started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(p.exited)
+	err := p.cmd.Start()
+	started <- err
+	if err == nil {
+		_ = p.cmd.Wait() // how it ended is in ProcessState
+	}
 }
 
 // Run runs a command of the program to its end and returns what it printed, and its exit code.
