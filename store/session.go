@@ -19,9 +19,7 @@ type session struct {
 
 func (db *DB) newSession() *session {
 	config := db.pool.Config().ConnConfig
-	for name := range planSettings {
-		delete(config.RuntimeParams, name) // they are for the fetch
-	}
+	dropPlanSettings(config) // they are for the fetch
 	return &session{config: config}
 }
 

@@ -39,7 +39,7 @@ const patience = 60 * time.Second
 type fleet struct {
 	t         *testing.T
 	db        *pgx.Conn // of the test's own goroutine
-	url       string
+	url       string // as the instances see it
 	config    string // path
 	brokerURL string
 	stream    *stream
@@ -48,8 +48,14 @@ type fleet struct {
 
 func newFleet(t *testing.T, lease time.Duration) *fleet {
 	t.Helper()
-	f := &fleet{t: t, url: testservers.Database(t), brokerURL: testservers.Broker(t).URL()}
-	f.db = connect(t, f.url)
+	return newFleetOn(t, testservers.Database(t), lease)
+}
+
+// newFleetOn is newFleet on a database; the tests' own connections lead to it directly.
+func newFleetOn(t *testing.T, database string, lease time.Duration) *fleet {
+	t.Helper()
+	f := &fleet{t: t, url: testservers.Seen(t, database), brokerURL: testservers.Broker(t).URL()}
+	f.db = connect(t, database)
 	f.config = filepath.Join(t.TempDir(), "modulo.yaml")
 	settings := fmt.Sprintf(configuration, lease, lease/4, tick)
 	if err := os.WriteFile(f.config, []byte(settings), 0o600); err != nil {
@@ -57,7 +63,7 @@ func newFleet(t *testing.T, lease time.Duration) *fleet {
 	}
 	queue := "/queue/fleet." + t.Name()
 	f.stream = consume(t, f.brokerURL, queue)
-	f.load = insert(t, f.url, queue)
+	f.load = insert(t, database, queue)
 	return f
 }
 

@@ -56,7 +56,7 @@ func (b *PgBouncer) prepare(dir string) error {
 }
 
 // pgbouncerSettings: %[1]d the server's port, %[2]d ours, %[3]s the file of users. The pool is smaller than the number
-// of clients, so that transactions really change their connections.
+// of clients, so that transactions really change their connections; idle ones end soon, so that tests see who is gone.
 const pgbouncerSettings = `[databases]
 * = host=127.0.0.1 port=%[1]d
 
@@ -69,6 +69,7 @@ auth_file = %[3]s
 pool_mode = transaction
 default_pool_size = 10
 max_client_conn = 1000
+server_idle_timeout = 2
 server_login_retry = 1
 log_connections = 0
 log_disconnections = 0
