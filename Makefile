@@ -13,7 +13,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## print this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 .PHONY: run
 run: install build ## the whole thing on this machine, until Ctrl-C (ARGS="--rows 100000 --exit": drain, check, exit)
@@ -22,6 +22,10 @@ run: install build ## the whole thing on this machine, until Ctrl-C (ARGS="--row
 .PHONY: test
 test: install ## all tests, on real PostgreSQL and real ActiveMQ
 	$(GO) test -timeout 10m ./...
+
+.PHONY: test-pgbouncer
+test-pgbouncer: install ## the tests of store, commands and faults once more, with PgBouncer in front of the database
+	MODULO_TEST_PGBOUNCER=1 $(GO) test -count 1 -timeout 20m ./store ./cmd/modulo ./internal/fleet ./internal/chaos
 
 .PHONY: check
 check: install lint test ## what CI runs: lint and test

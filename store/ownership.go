@@ -98,6 +98,8 @@ type instance struct {
 	beats   *session // of the goroutine that beats
 	ticks   *session // of the one that does everything else
 	retired bool
+
+	timeline int64 // of the server at the last tick; 0: there was none
 }
 
 // beatSQL cannot revive a lease that is over. clock_timestamp is the time after any wait for a lock; now() would be
@@ -115,9 +117,7 @@ func (i *instance) Beat(ctx context.Context) error {
 		}
 		return err
 	})
-	if hasCode(err, codeReadOnlyTransaction) {
-		i.db.pool.Reset() // a primary that was demoted: its connections must not linger in the pool
-	}
+	i.db.leaveReadOnly(err)
 	return wrap("heartbeat", err)
 }
 

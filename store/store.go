@@ -54,7 +54,8 @@ type Config struct {
 // DB is a database with the schema modulo. Safe for concurrent use.
 type DB struct {
 	pool       *pgxpool.Pool
-	pooled     bool // behind a pooler
+	pooled     bool   // behind a pooler
+	timeline   string // expression
 	timeout    time.Duration
 	batchBytes int
 }
@@ -74,6 +75,10 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	defer cancel()
 	if db.pool, db.pooled, err = connect(call, poolConfig); err != nil {
 		return nil, fmt.Errorf("database: %w", explainConnect(err))
+	}
+	if db.timeline, err = db.findTimeline(ctx); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("database: %w", err)
 	}
 	return db, nil
 }

@@ -39,8 +39,8 @@ const patience = 60 * time.Second
 type fleet struct {
 	t         *testing.T
 	db        *pgx.Conn // of the test's own goroutine
-	url       string // as the instances see it
-	config    string // path
+	url       string    // as the instances see it
+	config    string    // path
 	brokerURL string
 	stream    *stream
 	load      *load

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
@@ -16,17 +17,19 @@ import (
 // PgBouncer is a private pooler in transaction mode, configured as Debian's is otherwise, in front of a server of this
 // package. The methods that start and stop it are not safe for concurrent use.
 type PgBouncer struct {
-	server  *Postgres
-	dir     string
-	program string
-	port    int
-	run     *process // nil: stopped
+	server   *Postgres
+	settings []string
+	dir      string
+	program  string
+	port     int
+	run      *process // nil: stopped
 }
 
 // StartPgBouncer starts a pooler in front of every database of the server, on a free loopback port, and returns when it
-// answers. dir is made if missing; the server's user must be able to enter it. ctx limits the start only.
-func StartPgBouncer(ctx context.Context, dir string, server *Postgres) (*PgBouncer, error) {
-	b := &PgBouncer{server: server}
+// answers. dir is made if missing; the server's user must be able to enter it. Settings are further lines of its file,
+// as in "default_pool_size = 3". ctx limits the start only.
+func StartPgBouncer(ctx context.Context, dir string, server *Postgres, settings ...string) (*PgBouncer, error) {
+	b := &PgBouncer{server: server, settings: settings}
 	if err := b.prepare(dir); err != nil {
 		return nil, fmt.Errorf("prepare pgbouncer: %w", err)
 	}
@@ -80,7 +83,7 @@ func (b *PgBouncer) writeFiles() error {
 	if err := os.WriteFile(users, []byte(`"postgres" "`+b.server.password+`"`+"\n"), 0o600); err != nil {
 		return err
 	}
-	settings := fmt.Sprintf(pgbouncerSettings, b.server.port, b.port, users)
+	settings := fmt.Sprintf(pgbouncerSettings, b.server.port, b.port, users) + strings.Join(b.settings, "\n") + "\n"
 	if err := os.WriteFile(b.settingsFile(), []byte(settings), 0o600); err != nil {
 		return err
 	}

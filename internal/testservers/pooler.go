@@ -51,3 +51,25 @@ func (s *servers) pgbouncer() (*local.PgBouncer, error) {
 	s.pooler, err = local.StartPgBouncer(context.Background(), dir, s.postgres) // which made the database
 	return s.pooler, err
 }
+
+// OwnPgBouncer starts a PgBouncer for this test alone, in front of a server of its own or of the shared one where that
+// is nil.
+func OwnPgBouncer(t testing.TB, server *local.Postgres, settings ...string) *local.PgBouncer {
+	t.Helper()
+	if server == nil {
+		var err error
+		if server, err = shared.database(template); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pooler, err := local.StartPgBouncer(t.Context(), folder(t), server, settings...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pooler.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return pooler
+}

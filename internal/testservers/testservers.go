@@ -25,7 +25,7 @@ type servers struct {
 	serving  bool // Main runs
 	dir      string
 	postgres *local.Postgres
-	migrated bool // the template database is complete
+	migrated bool             // the template database is complete
 	pooler   *local.PgBouncer // in front of postgres
 	activemq *local.ActiveMQ
 	classes  string // directory of the compiled consumer
