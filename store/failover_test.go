@@ -152,6 +152,38 @@ func TestOwnershipAfterFailOver(t *testing.T) {
 	}
 }
 
+// The fail-over is noticed even where the standby has never heard of the job, by who remembers the old primary.
+func TestFailOverBeforeTheJobWasReplicated(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	p.lag()
+	job := outboxJob()
+	f := &fleet{p.fixture, job}
+	ownership, err := f.NewOwnership(store.OwnershipConfig{Jobs: []*jobs.Job{job}, Timing: testTiming})
+	if err != nil {
+		t.Fatal(err)
+	}
+	join := func() (instance jobs.Instance) {
+		t.Helper()
+		within(t, 20*seconds, "joined", func() bool {
+			var err error
+			instance, err = ownership.Join(t.Context())
+			return err == nil
+		})
+		t.Cleanup(func() { _ = instance.Leave(context.Background()) })
+		return instance
+	}
+	before, err := join().Tick(t.Context(), false)
+	if err != nil || len(before.Jobs[0].Owned) != job.Workers {
+		t.Fatalf("%+v, %v", before, err)
+	}
+	p.failOver()
+	after, err := join().Tick(t.Context(), false)
+	if err != nil || !after.Moved || !after.Jobs[0].Hold || len(after.Jobs[0].Owned) != 0 {
+		t.Errorf("%+v, %v", after, err)
+	}
+}
+
 // A primary that turns read-only while its connections stand is left at the next heartbeat.
 func TestDemotedPrimaryIsLeft(t *testing.T) {
 	t.Parallel()

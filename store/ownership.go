@@ -28,6 +28,8 @@ type Ownership struct {
 	db     *DB
 	host   string
 	wishes []*jobs.Job // jobs whose stated number of workers is not yet made known
+
+	timeline int64 // of the server at the last tick of this process; 0: there was none
 }
 
 var _ jobs.Ownership = (*Ownership)(nil)
@@ -98,8 +100,6 @@ type instance struct {
 	beats   *session // of the goroutine that beats
 	ticks   *session // of the one that does everything else
 	retired bool
-
-	timeline int64 // of the server at the last tick; 0: there was none
 }
 
 // beatSQL cannot revive a lease that is over. clock_timestamp is the time after any wait for a lock; now() would be

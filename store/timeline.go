@@ -76,20 +76,21 @@ const epochsLost = 100_000
 
 // moveSQL notes the timeline. Unless it is the first one seen, no worker gets an owner for the time of a lease: what
 // was committed last on the old server may be missing on this one, who owns what included. Epochs may be missing as well;
-// they are left out, so that none is drawn twice. $1 jobs, $2 timeline, $3 seconds of a lease, $4 epochsLost.
+// they are left out, so that none is drawn twice. $1 jobs, $2 timeline, $3 seconds of a lease, $4 epochsLost, $5 whether
+// this process has seen another timeline: that it was noted may be missing, too.
 const moveSQL = `with news as materialized (
-  select job, timeline from modulo.jobs
-  where job = any($1::text[]) and timeline is distinct from $2::bigint
+  select job, timeline is not null or $5::boolean as moved from modulo.jobs
+  where job = any($1::text[]) and (timeline is distinct from $2::bigint or $5::boolean and hold_until is null)
   for update
-), moved as (
+), noted as (
   update modulo.jobs as j
-  set hold_until = case when n.timeline is null then j.hold_until else clock_timestamp() + make_interval(secs => $3::float8) end,
+  set hold_until = case when n.moved then clock_timestamp() + make_interval(secs => $3::float8) else j.hold_until end,
     timeline = $2::bigint
   from news as n where j.job = n.job
-  returning n.timeline
+  returning n.moved
 )
 select max(nextval('modulo.epoch'))
-from generate_series(1, case when exists (select from moved where timeline is not null) then $4::int else 0 end)`
+from generate_series(1, case when exists (select from noted where moved) then $4::int else 0 end)`
 
 // noteTimeline says whether the database is another server than at the last tick, of this or of any instance.
 func (i *instance) noteTimeline(ctx context.Context, conn *pgx.Conn, v *view) (moved bool, err error) {
@@ -101,18 +102,20 @@ func (i *instance) noteTimeline(ctx context.Context, conn *pgx.Conn, v *view) (m
 	if err != nil {
 		return false, fmt.Errorf("read timeline: %w", err)
 	}
-	news := false
-	moved = i.timeline != 0 && i.timeline != now
+	remembered := i.timeline != 0 && i.timeline != now
+	news, moved := remembered, remembered
 	for _, j := range v.jobs {
 		news = news || j.timeline != now
 		moved = moved || j.timeline != now && j.timeline != 0
 	}
-	i.timeline = now
 	if news {
-		_, err = conn.Exec(ctx, moveSQL, i.names, now, i.Timing.Lease.Seconds(), epochsLost)
+		if _, err := conn.Exec(ctx, moveSQL, i.names, now, i.Timing.Lease.Seconds(), epochsLost, remembered); err != nil {
+			return false, fmt.Errorf("note timeline: %w", err)
+		}
 	}
+	i.timeline = now
 	if moved {
 		i.db.pool.Reset() // connections to the old server may still stand
 	}
-	return moved, wrap("note timeline", err)
+	return moved, nil
 }

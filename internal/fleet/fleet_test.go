@@ -56,15 +56,21 @@ func newFleetOn(t *testing.T, database string, lease time.Duration) *fleet {
 	t.Helper()
 	f := &fleet{t: t, url: testservers.Seen(t, database), brokerURL: testservers.Broker(t).URL()}
 	f.db = connect(t, database)
-	f.config = filepath.Join(t.TempDir(), "modulo.yaml")
-	settings := fmt.Sprintf(configuration, lease, lease/4, tick)
-	if err := os.WriteFile(f.config, []byte(settings), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	f.config = f.write(lease)
 	queue := "/queue/fleet." + t.Name()
 	f.stream = consume(t, f.brokerURL, queue)
 	f.load = insert(t, database, queue)
 	return f
+}
+
+// write writes the configuration and returns its path.
+func (f *fleet) write(lease time.Duration) string {
+	f.t.Helper()
+	path := filepath.Join(f.t.TempDir(), "modulo.yaml")
+	if err := os.WriteFile(path, []byte(fmt.Sprintf(configuration, lease, lease/4, tick)), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	return path
 }
 
 func connect(t *testing.T, url string) *pgx.Conn {
