@@ -31,7 +31,7 @@ func (f *fixture) plan(settings, statement, types, args string) string {
 var buffersPattern = regexp.MustCompile(`Buffers: shared hit=(\d+)(?: read=(\d+))?`)
 
 // buffers is how many pages a plan touched in all: the first line has the sum.
-func buffers(t *testing.T, plan string) int {
+func buffers(t testing.TB, plan string) int {
 	t.Helper()
 	match := buffersPattern.FindStringSubmatch(plan)
 	if match == nil {
