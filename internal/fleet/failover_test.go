@@ -48,29 +48,32 @@ func (w *writer) stop() {
 	w.working.Wait()
 }
 
-// twoServers are a primary and its standby, with instances that know both.
-type twoServers struct {
+// ownServers are a primary of the test's own, with a standby or without, and instances that know both.
+type ownServers struct {
 	*fleet
 	primary, standby *local.Postgres
 	writer           *writer
 }
 
-func newTwoServers(t *testing.T, settings ...string) *twoServers {
+func newOwnServers(t *testing.T, lease time.Duration, withStandby bool) *ownServers {
 	t.Helper()
-	primary := testservers.OwnPostgres(t, local.PostgresConfig{Unsafe: true, Settings: settings})
-	f := &fleet{t: t, url: primary.URL("postgres"), brokerURL: testservers.Broker(t).URL()}
-	f.config = f.write(shortLease)
-	f.command("migrate", "up")
-	standby := testservers.Standby(t, primary)
-	f.url = testservers.Either(t, "postgres", primary, standby)
-	f.db = connect(t, primary.URL("postgres"))
+	s := &ownServers{primary: testservers.OwnPostgres(t)}
+	s.fleet = &fleet{t: t, url: s.primary.URL("postgres"), brokerURL: testservers.Broker(t).URL()}
+	s.config = s.write(lease)
+	s.command("migrate", "up")
+	if withStandby {
+		s.standby = testservers.Standby(t, s.primary)
+		s.url = testservers.Either(t, "postgres", s.primary, s.standby)
+	}
+	s.db = connect(t, s.primary.URL("postgres"))
 	queue := "/queue/fleet." + t.Name()
-	f.stream = consume(t, f.brokerURL, queue)
-	return &twoServers{f, primary, standby, write(t, f.url, queue)}
+	s.stream = consume(t, s.brokerURL, queue)
+	s.writer = write(t, s.url, queue)
+	return s
 }
 
 // promote makes the standby the primary and measures from there.
-func (s *twoServers) promote() (promoted time.Time) {
+func (s *ownServers) promote() (promoted time.Time) {
 	s.t.Helper()
 	if err := s.standby.Promote(s.t.Context()); err != nil {
 		s.t.Fatal(err)
@@ -81,7 +84,7 @@ func (s *twoServers) promote() (promoted time.Time) {
 }
 
 // recovered says how long it took until something arrives again, and holds it against a limit.
-func (s *twoServers) recovered(promoted time.Time, limit time.Duration) {
+func (s *ownServers) recovered(promoted time.Time, limit time.Duration) {
 	s.t.Helper()
 	s.await("something is marked done on the new primary", "select exists (select from modulo.outbox where done_at > $1)", promoted)
 	first := time.Since(promoted)
@@ -97,8 +100,8 @@ func (s *twoServers) recovered(promoted time.Time, limit time.Duration) {
 	}
 }
 
-// finish stops the writer and checks that every event of the new primary arrived, and that no worker had two owners.
-func (s *twoServers) finish(repeats int) {
+// finish stops the writer and checks that every event that the server has arrived, and that no worker had two owners.
+func (s *ownServers) finish(repeats int) {
 	s.t.Helper()
 	s.writer.stop()
 	s.await("all rows done", "select not exists (select from modulo.outbox where done_at is null)")
@@ -117,7 +120,7 @@ func (s *twoServers) finish(repeats int) {
 	s.stream.mu.Lock()
 	defer s.stream.mu.Unlock()
 	repeated := s.stream.total - len(s.stream.seen)
-	s.t.Logf("%d events on the new primary, %d of them did not arrive; %d that it has lost did; %d repeated (%d allowed)",
+	s.t.Logf("%d events on the server, %d of them did not arrive; %d that it has lost did; %d repeated (%d allowed)",
 		len(kept), missing, len(s.stream.seen)-len(kept)+missing, repeated, repeats)
 	if missing > 0 {
 		s.t.Errorf("%d of %d events did not arrive", missing, len(kept))
@@ -151,7 +154,7 @@ const ticks = 5*tick + slack
 // and nobody goes there.
 func TestFailOverToALaggingStandby(t *testing.T) {
 	t.Parallel()
-	s := newTwoServers(t)
+	s := newOwnServers(t, shortLease, true)
 	s.start(s.url, "--workers", "4")
 	s.awaitShared(4, 1)
 	if err := s.standby.Stop(); err != nil {
@@ -181,7 +184,7 @@ func TestFailOverToALaggingStandby(t *testing.T) {
 // With a synchronous standby no commit is lost: what was in flight may come again, and nothing else.
 func TestFailOverToASynchronousStandby(t *testing.T) {
 	t.Parallel()
-	s := newTwoServers(t)
+	s := newOwnServers(t, shortLease, true)
 	s.execute("alter system set synchronous_standby_names = 'standby'")
 	s.execute("select pg_reload_conf()")
 	s.await("commits wait for the standby", "select exists (select from pg_stat_replication where sync_state = 'sync')")
@@ -196,7 +199,7 @@ func TestFailOverToASynchronousStandby(t *testing.T) {
 	s.finish(4 * 2 * 100)
 }
 
-func (s *twoServers) execute(sql string) {
+func (s *ownServers) execute(sql string) {
 	s.t.Helper()
 	if _, err := s.db.Exec(s.t.Context(), sql); err != nil {
 		s.t.Fatal(err)
