@@ -239,6 +239,7 @@ func (c *sourceCheck) statements(ctx context.Context, s *Source) error {
 		{"ownership", joinSQL, []any{nobody, "", none, "", []string{}, none, 0.0}},
 		{"ownership", reapSQL, nil},
 		{"ownership", acquireSQL, []any{"", nobody, none}},
+		{"ownership", moveSQL, []any{[]string{}, none, 0.0, 0, false}},
 		{"ownership", nextGenerationSQL, []any{"", none}},
 		{"source", s.sql.fetch(jobs.Shard{Number: 1, Of: 2}), []any{none, none}},
 		{"done.set", s.mark, []any{ids, none, none, none}},
