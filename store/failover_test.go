@@ -210,6 +210,30 @@ func TestDemotedPrimaryIsLeft(t *testing.T) {
 	}
 }
 
+// Where the old primary goes on beside the new one, a heartbeat that reaches it counts no more.
+func TestHeartbeatOnTheOldPrimary(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	f := &fleet{p.fixture, outboxJob()}
+	a := f.start()
+	a.step()
+	if err := a.Beat(t.Context()); err != nil { // connects to the primary, and stays there
+		t.Fatal(err)
+	}
+	old := &fixture{t: t, conn: connect(t, p.primary.URL("template1"))}
+	p.promote()
+	old.exec("alter database postgres allow_connections false")
+	old.exec(`select pg_terminate_backend(pid) from pg_stat_activity
+		where application_name = 'modulo' and query not like 'update modulo.instances%set beat%'`)
+	within(t, 20*seconds, "a tick on the new primary", func() bool {
+		tick, err := a.Tick(t.Context(), false)
+		return err == nil && tick.Moved
+	})
+	if err := a.Beat(t.Context()); !errors.Is(err, jobs.ErrFenced) {
+		t.Errorf("heartbeat on the old primary: %v, want %v", err, jobs.ErrFenced)
+	}
+}
+
 // A machine that is gone does not answer at all. It takes only its share of the time for a heartbeat.
 func TestHeartbeatReachesTheNextHost(t *testing.T) {
 	t.Parallel()

@@ -95,14 +95,14 @@ from generate_series(1, case when exists (select from noted where moved) then $4
 // noteTimeline says whether the database is another server than at the last tick, of this or of any instance.
 func (i *instance) noteTimeline(ctx context.Context, conn *pgx.Conn, v *view) (moved bool, err error) {
 	var now int64
-	err = conn.QueryRow(ctx, "select "+timeline).Scan(&now)
-	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) {
-		return false, nil // a service that hides its log does not tell its fail-overs
-	}
-	if err != nil {
+	if err := conn.QueryRow(ctx, "select "+i.db.timeline).Scan(&now); err != nil {
 		return false, fmt.Errorf("read timeline: %w", err)
 	}
-	remembered := i.timeline != 0 && i.timeline != now
+	if now == 0 {
+		return false, nil // a service that hides its log does not tell its fail-overs
+	}
+	before := i.timeline.Load()
+	remembered := before != 0 && before != now
 	news, moved := remembered, remembered
 	for _, j := range v.jobs {
 		news = news || j.timeline != now
@@ -113,7 +113,7 @@ func (i *instance) noteTimeline(ctx context.Context, conn *pgx.Conn, v *view) (m
 			return false, fmt.Errorf("note timeline: %w", err)
 		}
 	}
-	i.timeline = now
+	i.timeline.Store(now)
 	if moved {
 		i.db.pool.Reset() // connections to the old server may still stand
 	}
