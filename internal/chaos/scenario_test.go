@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"modulo/internal/programtest"
 )
 
 // scenario is a load and what goes wrong meanwhile, in rounds. Between rounds the queues are emptied: a broker that
@@ -36,7 +38,7 @@ func (s scenario) bound() int {
 // play runs each round until every row is done and every fault has struck, stops the service and judges.
 func (s scenario) play(t *testing.T, on *stage, service *service) {
 	t.Helper()
-	began, rng := time.Now(), newRand(t)
+	began, rng := time.Now(), programtest.Rand(t)
 	l := &load{stage: on, pace: s.pace}
 	var moments []*moment
 	for round := range s.rounds {

@@ -12,6 +12,7 @@ import (
 
 	"modulo/internal/faultproxy"
 	"modulo/internal/local"
+	"modulo/internal/programtest"
 	"modulo/internal/testservers"
 )
 
@@ -43,12 +44,8 @@ func ownDatabase(t testing.TB) (pg *local.Postgres, database string) {
 	t.Helper()
 	pg = testservers.OwnPostgres(t, local.PostgresConfig{})
 	database = pg.URL("postgres")
-	migrate, err := startInstance("migrate", "up", "--database-url", database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if <-migrate.exited; !migrate.cmd.ProcessState.Success() {
-		t.Fatalf("migrate up: %s\n%s", migrate.cmd.ProcessState, migrate.log.tail())
+	if out, code, err := programtest.Run(t.Context(), "migrate", "up", "--database-url", database); err != nil || code != 0 {
+		t.Fatalf("migrate up: exit code %d, %v\n%s", code, err, out)
 	}
 	return pg, database
 }

@@ -1,7 +1,8 @@
-package fleet
+package failover
 
 import (
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -20,25 +21,19 @@ func soak() time.Duration {
 // workers. Nothing is lost, nothing is repeated, nobody loses a worker.
 func TestTerminatedBackends(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, longLease)
+	s := newStage(t, longLease, false)
 	for range 2 {
-		f.start(f.url, "--workers", "4")
+		s.start("--workers", "4")
 	}
-	f.awaitShared(4, 2)
-	const epochsSQL = "select array_agg(epoch order by number) from modulo.workers"
-	var before, after []int64
-	if err := f.db.QueryRow(t.Context(), epochsSQL).Scan(&before); err != nil {
-		t.Fatal(err)
-	}
-	ended := 0
+	s.awaitShared(4, 2)
+	before, ended := s.epochs(), 0
 	ticker := time.NewTicker(500 * time.Millisecond)
 	defer ticker.Stop()
 	for began := time.Now(); time.Since(began) < soak(); <-ticker.C {
 		const sql = `select count(pg_terminate_backend(pid)) from (
-		  select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and application_name = 'modulo'
-		  order by random() limit 1) as s`
+		  select pid from pg_stat_activity where application_name = 'modulo' order by random() limit 1) as s`
 		var n int
-		if err := f.db.QueryRow(t.Context(), sql).Scan(&n); err != nil {
+		if err := s.db.QueryRow(t.Context(), sql).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		ended += n
@@ -47,24 +42,27 @@ func TestTerminatedBackends(t *testing.T) {
 		t.Error("no session was ended: nothing is tested")
 	}
 	t.Logf("%d sessions ended", ended)
-	f.arrive(150)
-	f.finish(0)
-	if err := f.db.QueryRow(t.Context(), epochsSQL).Scan(&after); err != nil {
-		t.Fatal(err)
+	s.arrive(150)
+	s.finish(0)
+	if after := s.epochs(); !slices.Equal(before, after) {
+		t.Errorf("workers changed their owners: epochs %v, then %v", before, after)
 	}
-	for i := range after {
-		if after[i] != before[i] {
-			t.Errorf("worker %d changed its owner: epoch %d, then %d", i, before[i], after[i])
-		}
+}
+
+func (s *stage) epochs() (epochs []int64) {
+	s.t.Helper()
+	if err := s.db.QueryRow(s.t.Context(), "select array_agg(epoch order by number) from modulo.workers").Scan(&epochs); err != nil {
+		s.t.Fatal(err)
 	}
+	return epochs
 }
 
 // The server is restarted and crashes under several instances. With leases that outlast it nothing is repeated.
 func TestServerRestarts(t *testing.T) {
 	t.Parallel()
-	s := newOwnServers(t, longLease, false)
+	s := newStage(t, longLease, false)
 	for range 3 {
-		s.start(s.url, "--workers", "6")
+		s.start("--workers", "6")
 	}
 	s.awaitShared(6, 3)
 	ways := map[string]func() error{
@@ -80,7 +78,7 @@ func TestServerRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		started := time.Now()
-		s.db = connect(t, s.primary.URL("postgres"))
+		s.connect(s.primary)
 		s.await("rows are done after "+way, "select exists (select from modulo.outbox where done_at > $1)", started)
 		t.Logf("first row done %s after the start that followed a %s", time.Since(started).Round(time.Millisecond), way)
 	}
@@ -91,9 +89,10 @@ func TestServerRestarts(t *testing.T) {
 // The pooler is restarted: a new connection is all it takes.
 func TestPgBouncerRestarts(t *testing.T) {
 	t.Parallel()
-	s := newOwnServers(t, longLease, false)
+	s := newStage(t, longLease, false)
 	pooler := testservers.OwnPgBouncer(t, s.primary)
-	s.start(pooler.URL("postgres"), "--workers", "4")
+	s.url = pooler.URL("postgres")
+	s.start("--workers", "4")
 	s.awaitShared(4, 1)
 	for range 2 {
 		s.arrive(150)
