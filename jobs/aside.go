@@ -5,7 +5,18 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 )
+
+// isolation is what is known of a single suspect.
+type isolation struct {
+	since time.Time // when it was set aside
+	lost  int       // connections lost since with nothing else under way
+}
+
+// enoughLost is how many connections a message must have cost on its own to be blamed for it. A network that breaks at
+// random does not hit the same message that often.
+const enoughLost = 3
 
 // leaveAside takes the single suspects out of a batch. In an ordered job they hold back what comes behind them.
 func (w *Worker) leaveAside(batch *Batch) {
@@ -13,12 +24,17 @@ func (w *Worker) leaveAside(batch *Batch) {
 		return
 	}
 	batch.Rows = slices.DeleteFunc(batch.Rows, func(row Row) bool {
-		_, aside := w.aside[row.ID]
-		if aside = aside && !row.MarkOnly; aside {
+		aside := w.isAside(row)
+		if aside {
 			w.hold(row.Key)
 		}
 		return aside
 	})
+}
+
+func (w *Worker) isAside(row Row) bool {
+	_, aside := w.aside[row.ID]
+	return aside && !row.MarkOnly
 }
 
 // tryAside sends the single suspects, one by one, when the pass has sent everything else. One that is lost again stops
@@ -28,15 +44,11 @@ func (w *Worker) tryAside(ctx, finish context.Context, outcome *Outcome) error {
 		return nil
 	}
 	w.forgetDue() // some of them are sent here
-	due, _, err := w.Failures.Due(ctx)
-	if err != nil {
-		return stopped(ctx, err)
-	}
 	w.sweep()
 	clear(w.held)
 	var lost []error
 	for _, id := range slices.Sorted(maps.Keys(w.aside)) {
-		switch err := w.tryOne(ctx, finish, id, due, outcome); {
+		switch err := w.tryOne(ctx, finish, id, outcome); {
 		case err == nil:
 			delete(w.aside, id)
 			outcome.again = true
@@ -50,7 +62,11 @@ func (w *Worker) tryAside(ctx, finish context.Context, outcome *Outcome) error {
 }
 
 // tryOne sends a single suspect if it is still due or pending.
-func (w *Worker) tryOne(ctx, finish context.Context, id int64, due Batch, outcome *Outcome) error {
+func (w *Worker) tryOne(ctx, finish context.Context, id int64, outcome *Outcome) error {
+	due, _, err := w.Failures.Due(ctx, id)
+	if err != nil {
+		return err
+	}
 	if retry := only(id, due); len(retry.Rows) > 0 {
 		return w.retry(finish, retry, &suspects{}, outcome)
 	}

@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -64,6 +63,7 @@ func (w *Worker) park(finish context.Context, failures []Failure, outcome *Outco
 	outcome.Failed += len(failures)
 	for i := range failures {
 		f := &failures[i]
+		w.Observer.Failed(w.id, f.Class, 1)
 		w.Log.Warn().Int64("row_id", f.RowID).Str("event_id", f.EventID).Str("class", string(f.Class)).
 			Str("reason", f.Reason).Int("attempts", f.Attempts).Dur("retry_after_ms", f.RetryAfter).Msg("row failed")
 	}
@@ -88,17 +88,18 @@ func (d *sending) deliver(finish context.Context, batch Batch) error {
 		}
 	}
 	messages, failures := w.build(batch)
-	leased, unbind := w.Lease.Bind(finish)
-	err := d.send(leased, messages)
-	unbind()
+	err := d.send(finish, messages)
 	for _, f := range failures {
 		w.hold(f.Key)
 	}
 	return errors.Join(err, w.park(finish, append(failures, d.refused...), d.outcome))
 }
 
-// send publishes the messages in parts that isolate what a connection did not survive before.
-func (d *sending) send(ctx context.Context, messages []Message) error {
+// send publishes the messages in parts that isolate what a connection did not survive before. The end of the lease cuts
+// it short.
+func (d *sending) send(finish context.Context, messages []Message) error {
+	ctx, unbind := d.worker.Lease.Bind(finish)
+	defer unbind()
 	for _, part := range d.suspects.split(messages) {
 		err := d.publish(ctx, part)
 		if err == nil {
@@ -115,13 +116,15 @@ func (d *sending) send(ctx context.Context, messages []Message) error {
 	return nil
 }
 
-// suspect narrows the suspicion after a lost connection. A single message that was set aside, and is lost again after
-// the broker has taken others, is to blame.
+// suspect narrows the suspicion after a lost connection. A message that was set aside, and costs one connection after the
+// other although the broker has taken others, is to blame.
 func (d *sending) suspect(part []Message) {
 	w, id := d.worker, part[0].RowID
-	if since, aside := w.aside[id]; aside && len(part) == 1 {
+	if alone, aside := w.aside[id]; aside && len(part) == 1 {
+		alone.lost++
+		w.aside[id] = alone
 		w.hold(part[0].Key)
-		if w.carried.After(since) {
+		if alone.lost >= enoughLost && w.carried.After(alone.since) {
 			delete(w.aside, id)
 			d.refuse(part[0], "the connection was lost each time this message was sent, though others went through")
 		}
@@ -129,7 +132,7 @@ func (d *sending) suspect(part []Message) {
 	}
 	d.suspects.add(part)
 	if id, ok := d.suspects.single(); ok {
-		w.aside[id] = time.Now()
+		w.aside[id] = isolation{since: time.Now()}
 		d.suspects.clear()
 	}
 }
@@ -142,8 +145,8 @@ func connectionLost(err error) bool {
 // publish sends messages in order, as many at a time as may be under way together.
 func (d *sending) publish(ctx context.Context, messages []Message) error {
 	for len(messages) > 0 {
-		if err := d.worker.Publisher.Connect(ctx); err != nil {
-			return fmt.Errorf("connect to the broker: %w", err)
+		if err := d.worker.connect(ctx); err != nil {
+			return err
 		}
 		n := d.worker.together(messages)
 		if err := d.publishPart(ctx, messages[:n]); err != nil {
@@ -206,9 +209,12 @@ func (d *sending) publishOnce(ctx context.Context, messages []Message) (failed *
 	}
 	d.outcome.Sent += len(messages)
 	d.outcome.Repeated += w.forgetDoubts(messages)
+	started := time.Now()
 	err := guard(func() error { return w.Publisher.Publish(ctx, messages) })
+	w.Observer.Did(w.id, StepPublish, len(messages), time.Since(started), err)
 	if err == nil {
 		w.carried = time.Now()
+		w.Observer.Confirmed(w.id, messages)
 		for i := range messages {
 			d.confirmed = append(d.confirmed, messages[i].RowID)
 		}
@@ -222,6 +228,7 @@ func (d *sending) publishOnce(ctx context.Context, messages []Message) (failed *
 	for _, i := range failed.Confirmed {
 		known[i] = true
 		w.carried = time.Now()
+		w.Observer.Confirmed(w.id, messages[i:i+1])
 		d.confirmed = append(d.confirmed, messages[i].RowID)
 	}
 	for _, r := range failed.Refused {
@@ -244,7 +251,7 @@ func (w *Worker) doubt(failed *PublishError, open []Message) {
 		return
 	}
 	for i := range open {
-		w.doubtful[open[i].RowID] = struct{}{}
+		w.doubtful[open[i].RowID] = failed.Fault
 	}
 }
 
@@ -254,8 +261,9 @@ func (w *Worker) forgetDoubts(messages []Message) (repeats int) {
 		return 0
 	}
 	for i := range messages {
-		if _, doubtful := w.doubtful[messages[i].RowID]; doubtful {
+		if fault, doubtful := w.doubtful[messages[i].RowID]; doubtful {
 			delete(w.doubtful, messages[i].RowID)
+			w.Observer.Repeated(w.id, fault, 1)
 			repeats++
 		}
 	}

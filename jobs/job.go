@@ -63,6 +63,8 @@ type Row struct {
 	Fields   [][]byte // text of MessageSpec.Fields, in their order; nil is SQL null
 	Attempts int      // failed attempts so far; more than 0 only in rows from Failures.Due
 	MarkOnly bool     // delivered or discarded before: needs its done mark, must not be sent
+	// InsertedAt is the row's created_at by the clock of this process; zero where there is none.
+	InsertedAt time.Time
 }
 
 // Batch is the rows of one fetch, in id order.

@@ -59,7 +59,17 @@ type Owned struct {
 	// Unfinished says that the last owner did not finish its pass: begin with one. On Release: this one did not.
 	Unfinished bool
 	GiveBack   bool // finish the batch, stop, and release
+	Takeover   Takeover
 }
+
+// Takeover says how a worker came to be free before this tick took it; empty if the instance had it before.
+type Takeover string
+
+const (
+	TakeoverNew        Takeover = "new"        // no owner so far: the first start, or K has changed
+	TakeoverReleased   Takeover = "released"   // its owner had finished its pass and gave it back
+	TakeoverUnfinished Takeover = "unfinished" // its owner died, or had to give it back in the middle of a pass
+)
 
 // OwnedError says that live instances own workers that were wanted alone.
 type OwnedError struct {

@@ -24,10 +24,10 @@ type Rows interface {
 // Failures is the record of rows that could not be delivered (table modulo.failures), as one worker sees it. Its
 // errors are as those of Rows.
 type Failures interface {
-	// Due returns the worker's failed rows whose next attempt has come, and rows that only need their mark
-	// (Row.MarkOnly), in id order, at most a batch. Due records of rows that are no longer pending are removed and
+	// Due returns the worker's failed rows with id >= from whose next attempt has come, and rows that only need their
+	// mark (Row.MarkOnly), in id order, at most a batch. Due records of rows that are no longer pending are removed and
 	// counted in cleared. Only Due and Settle remove records, so that the worker knows when a key is free again.
-	Due(ctx context.Context) (due Batch, cleared int, err error)
+	Due(ctx context.Context, from int64) (due Batch, cleared int, err error)
 
 	// Park writes or renews the records. It is fenced by the worker's epoch.
 	Park(ctx context.Context, failures []Failure) error
@@ -132,6 +132,11 @@ const (
 	ClassRefused    Class = "refused"         // the broker, alive, refused this message
 	ClassUnmarkable Class = "unmarkable"      // delivered, but the done statement was refused for this row
 )
+
+// Classes lists them all.
+func Classes() []Class {
+	return []Class{ClassInvalid, ClassTooLarge, ClassNotAllowed, ClassRefused, ClassUnmarkable}
+}
 
 // Failure is a row that was refused for itself.
 type Failure struct {

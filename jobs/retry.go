@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"time"
 )
@@ -15,7 +16,12 @@ func (w *Worker) lookForDue(ctx context.Context) (bool, error) {
 	if time.Since(w.dueLooked) < dueInterval {
 		return false, nil
 	}
-	due, cleared, err := w.Failures.Due(ctx)
+	return w.readDue(ctx, FirstID)
+}
+
+// readDue reads the next batch of due rows into w.due, if there is one worth looking at.
+func (w *Worker) readDue(ctx context.Context, from int64) (bool, error) {
+	due, cleared, err := w.Failures.Due(ctx, from)
 	if err != nil {
 		return false, err
 	}
@@ -23,7 +29,10 @@ func (w *Worker) lookForDue(ctx context.Context) (bool, error) {
 	if cleared > 0 {
 		w.sweep()
 	}
-	return cleared > 0 || len(due.Rows) > 0, nil
+	if !due.More && !slices.ContainsFunc(due.Rows, func(row Row) bool { return !w.isAside(row) }) {
+		w.due = Batch{} // suspects have their turn when all else is sent
+	}
+	return cleared > 0 || len(w.due.Rows) > 0 || w.due.More, nil
 }
 
 // forgetDue drops what was read of the due rows: it is out of date.
@@ -32,14 +41,18 @@ func (w *Worker) forgetDue() { w.due, w.dueLooked = Batch{}, time.Time{} }
 // retryDue tries the failed rows whose next attempt has come and marks those that only need their mark. Nothing else
 // is in flight meanwhile, and a sweep follows, so that the rows held back behind them come in order.
 func (w *Worker) retryDue(ctx, finish context.Context, outcome *Outcome) error {
-	for ctx.Err() == nil {
-		if len(w.due.Rows) == 0 {
-			if _, err := w.lookForDue(ctx); err != nil || len(w.due.Rows) == 0 {
-				return stopped(ctx, err)
-			}
+	if len(w.due.Rows) == 0 && !w.due.More {
+		if _, err := w.lookForDue(ctx); err != nil {
+			return stopped(ctx, err)
 		}
+	}
+	from := int64(FirstID)
+	for ctx.Err() == nil && (len(w.due.Rows) > 0 || w.due.More) {
 		due := w.due
 		w.due = Batch{}
+		if n := len(due.Rows); n > 0 {
+			from = next(due.Rows[n-1].ID)
+		}
 		outcome.Fetched += len(due.Rows)
 		clear(w.held) // what has failed has its record by now
 		w.sweep()
@@ -47,8 +60,11 @@ func (w *Worker) retryDue(ctx, finish context.Context, outcome *Outcome) error {
 		if err := w.retry(finish, due, &w.retried, outcome); err != nil {
 			return err
 		}
-		if due.More && len(due.Rows) > 0 { // else the same rows would come again
-			w.dueLooked = time.Time{}
+		if !due.More || from == math.MaxInt64 {
+			return nil
+		}
+		if _, err := w.readDue(ctx, from); err != nil {
+			return stopped(ctx, err)
 		}
 	}
 	return nil

@@ -20,7 +20,7 @@ func (w *world) park(id int64, delay time.Duration) *record {
 // setAside makes rows single suspects.
 func (w *world) setAside(worker *Worker, ids ...int64) {
 	for _, id := range ids {
-		worker.aside[id], w.wasAside[id] = time.Now(), true
+		worker.aside[id], w.wasAside[id] = isolation{since: time.Now()}, true
 	}
 }
 
@@ -180,6 +180,9 @@ func TestRetryDuringItsFailureDoesNotSpin(t *testing.T) {
 			return nil
 		}
 		mustPass(t, worker)
+		want(t, "attempts", w.ledger[1].Attempts, 0)
+		time.Sleep(dueInterval)
+		mustPass(t, worker)
 		want(t, "attempts", w.ledger[1].Attempts, 1)
 	})
 }
@@ -284,4 +287,21 @@ func TestManyRowsOfOneKey(t *testing.T) {
 		t.Errorf("%d MB allocated", allocated)
 	}
 	w.kept(t)
+}
+
+// TestSuspectsDoNotHoldBackOtherRetries, not even when a whole batch of them is due before the others, and nothing
+// else flows.
+func TestSuspectsDoNotHoldBackOtherRetries(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := worldOf(2, deadly, deadly, deadly, good, good)
+		worker := w.worker(t, zerolog.Nop())
+		for id := range w.table {
+			w.park(id, 0)
+		}
+		w.setAside(worker, 1, 2, 3)
+		_, err := worker.Pass(t.Context())
+		want(t, "error", connectionLost(err), true)
+		want(t, "delivered", w.delivered, "[4 5]")
+	})
 }

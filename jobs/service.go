@@ -23,6 +23,7 @@ type ServiceConfig struct {
 	// Farewell is how long a stop may take for giving back and leaving, after the workers have ended. A database that
 	// does not answer by then finds out by the end of the lease.
 	Farewell time.Duration
+	Observer InstanceObserver // optional
 	Log      zerolog.Logger
 }
 
@@ -36,6 +37,9 @@ type Service struct {
 func NewService(config ServiceConfig) (*Service, error) {
 	if err := config.Timing.Check(); err != nil {
 		return nil, fmt.Errorf("ownership: %w", err)
+	}
+	if config.Observer == nil {
+		config.Observer = unobserved{}
 	}
 	s := &Service{ServiceConfig: config}
 	for _, job := range config.Jobs {
@@ -98,6 +102,7 @@ func (s *Service) join(ctx context.Context, patient bool) (*membership, error) {
 	for {
 		asked := time.Now()
 		instance, err := s.joinOnce(ctx)
+		s.Observer.Asked(err)
 		if err == nil {
 			outage.report(&s.Log, nil, "join")
 			lease := newLease(asked.Add(s.Timing.trusted()))
@@ -130,6 +135,7 @@ func (s *Service) serve(ctx context.Context, m *membership) error {
 	work, stopWork := context.WithCancel(ctx)
 	defer stopWork()
 	err := s.share(work, m)
+	s.Observer.Left()
 	if err != nil {
 		stopWork()
 	}
@@ -167,9 +173,11 @@ func (s *Service) beat(ctx context.Context, m *membership) {
 		call, cancel := context.WithTimeout(ctx, s.Timing.Heartbeat)
 		err := m.instance.Beat(call)
 		cancel()
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
+		}
+		s.Observer.Asked(err)
+		switch {
 		case err == nil:
 			m.lease.renew(asked.Add(s.Timing.trusted()))
 			wait = time.Until(asked.Add(s.Timing.Heartbeat))
@@ -235,6 +243,7 @@ func (s *Service) tick(ctx context.Context, m *membership) (soon bool, err error
 	call, cancel := s.tickTime(ctx, m)
 	defer cancel()
 	state, err := m.instance.Tick(call, ctx.Err() != nil)
+	s.Observer.Asked(err)
 	m.outage.report(&s.Log, err, "ownership")
 	if errors.Is(err, ErrFenced) {
 		m.lease.lose()
@@ -242,6 +251,7 @@ func (s *Service) tick(ctx context.Context, m *membership) (soon bool, err error
 	if err != nil {
 		return false, nil
 	}
+	s.Observer.Ticked(state)
 	for _, dead := range state.Dead {
 		s.Log.Warn().Str("instance", dead).Msg("an instance did not renew its lease; its workers are taken over")
 	}

@@ -113,12 +113,12 @@ func (c *counters) MarkDone(_ context.Context, ids []int64) error {
 	return nil
 }
 
-func (c *counters) Due(context.Context) (Batch, int, error) { return Batch{}, 0, nil }
-func (c *counters) Park(context.Context, []Failure) error   { return nil }
-func (c *counters) Settle(context.Context, []int64) error   { return nil }
-func (c *counters) Connect(context.Context) error           { return nil }
-func (c *counters) Atomic() bool                            { return true }
-func (c *counters) Close() error                            { return nil }
+func (c *counters) Due(context.Context, int64) (Batch, int, error) { return Batch{}, 0, nil }
+func (c *counters) Park(context.Context, []Failure) error          { return nil }
+func (c *counters) Settle(context.Context, []int64) error          { return nil }
+func (c *counters) Connect(context.Context) error                  { return nil }
+func (c *counters) Atomic() bool                                   { return true }
+func (c *counters) Close() error                                   { return nil }
 func (c *counters) Publish(ctx context.Context, messages []Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

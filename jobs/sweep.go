@@ -40,10 +40,13 @@ func (c *cursor) from(now time.Time) int64 {
 	return c.next
 }
 
+// next is where to read on behind an id; the last bigint has no successor.
+func next(id int64) int64 { return max(id, id+1) }
+
 // advance moves the cursor behind a fetched batch.
 func (c *cursor) advance(batch Batch, took time.Duration, now time.Time) {
 	if n := len(batch.Rows); n > 0 {
-		c.next = max(batch.Rows[n-1].ID, batch.Rows[n-1].ID+1) // the last bigint has no successor
+		c.next = next(batch.Rows[n-1].ID)
 	}
 	if !c.sweeping {
 		return

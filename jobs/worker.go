@@ -27,29 +27,29 @@ type WorkerConfig struct {
 	Lease *Lease
 	Log   zerolog.Logger
 	// Grace is how long the batches in flight may take to finish once the worker is told to stop.
-	Grace time.Duration
-	// Observe is called with the outcome of each pass, from the worker's goroutine. Optional.
-	Observe func(Shard, Outcome, error)
+	Grace    time.Duration
+	Observer Observer // optional
 }
 
 // Worker is one of the K instances of a job: it drains the rows it owns, pass after pass. Its methods are called from
 // one goroutine.
 type Worker struct {
 	WorkerConfig
+	id      WorkerID
 	builder *Builder
 
 	fetching sync.Mutex // guards cursor and inFlight, which the stages of a pass share
 	cursor   cursor
 	inFlight inFlight
 
-	doubtful  map[int64]struct{}  // sent, outcome unknown: sending them again is a repeat
+	doubtful  map[int64]Fault     // sent, outcome unknown since this fault: sending them again is a repeat
 	unmarked  []int64             // confirmed, not marked when the last pass ended
 	held      map[string]struct{} // keys of an ordered job with a failure in this pass
 	due       Batch               // failed rows to be tried before anything else
 	dueLooked time.Time           // when Failures.Due was last asked
 	suspects  suspects            // pending rows that a connection did not survive
 	retried   suspects            // the same of rows to retry
-	aside     map[int64]time.Time // single suspects, and since when
+	aside     map[int64]isolation // single suspects
 	carried   time.Time           // when the broker last confirmed something
 	trouble   trouble             // since when passes fail
 }
@@ -83,13 +83,17 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 		return nil, fmt.Errorf("job %s: %w", config.Job.Name, err)
 	}
 	config.Log = config.Log.With().Str("job", config.Job.Name).Int("worker", config.Shard.Number).Logger()
+	if config.Observer == nil {
+		config.Observer = unobserved{}
+	}
 	return &Worker{
 		WorkerConfig: config,
+		id:           WorkerID{config.Job.Name, config.Shard.Number},
 		builder:      builder,
 		cursor:       newCursor(),
-		doubtful:     map[int64]struct{}{},
+		doubtful:     map[int64]Fault{},
 		held:         map[string]struct{}{},
-		aside:        map[int64]time.Time{},
+		aside:        map[int64]isolation{},
 	}, nil
 }
 
@@ -139,6 +143,7 @@ func (w *Worker) Drain(ctx context.Context) (Outcome, error) {
 // error says why it ended early; everything that was not confirmed is still pending then.
 func (w *Worker) Pass(ctx context.Context) (Outcome, error) {
 	started := time.Now()
+	w.Observer.Did(w.id, StepBegin, 0, 0, nil)
 	var outcome Outcome
 	err := guard(func() error { return w.pass(ctx, &outcome) })
 	outcome.Took = time.Since(started)
@@ -150,9 +155,7 @@ func (w *Worker) Pass(ctx context.Context) (Outcome, error) {
 		}
 	}
 	w.report(ctx, outcome, err)
-	if w.Observe != nil {
-		w.Observe(w.Shard, outcome, err)
-	}
+	w.Observer.Passed(w.id, outcome, err)
 	return outcome, err
 }
 
@@ -164,8 +167,8 @@ func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
 	if err := w.markLeftOver(finish, outcome); err != nil {
 		return err
 	}
-	if err := w.Publisher.Connect(ctx); err != nil {
-		return fmt.Errorf("connect to the broker: %w", err)
+	if err := w.connect(ctx); err != nil {
+		return err
 	}
 	if err := w.retryDue(ctx, finish, outcome); err != nil {
 		return err
@@ -179,6 +182,17 @@ func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
 	return w.tryAside(ctx, finish, outcome)
 }
 
+// connect opens the connection to the broker, if need be.
+func (w *Worker) connect(ctx context.Context) error {
+	started := time.Now()
+	err := w.Publisher.Connect(ctx)
+	w.Observer.Did(w.id, StepConnect, 0, time.Since(started), err)
+	if err != nil {
+		return fmt.Errorf("connect to the broker: %w", err)
+	}
+	return nil
+}
+
 func (w *Worker) disconnect() {
 	if err := w.Publisher.Close(); err != nil {
 		w.Log.Debug().Err(err).Msg("disconnect")
@@ -188,6 +202,7 @@ func (w *Worker) disconnect() {
 // leave frees the connection and tells what a stop could not finish.
 func (w *Worker) leave() {
 	w.disconnect()
+	w.Observer.Did(w.id, StepLeave, 0, 0, nil)
 	if n := len(w.unmarked); n > 0 {
 		w.Log.Error().Int("rows", n).Msg("stopped before confirmed rows were marked done: they will be sent again")
 	}

@@ -126,7 +126,7 @@ func (w *world) worker(t testing.TB, log zerolog.Logger) *Worker {
 	job.Retry = RetryPolicy{MaxAttempts: 4, MinBackoff: time.Second, MaxBackoff: time.Minute}
 	worker, err := NewWorker(WorkerConfig{
 		Job: job, Shard: Shard{Number: 0, Of: 1}, Rows: w, Failures: w, Publisher: w, Log: log, Grace: 10 * time.Second,
-		Observe: func(_ Shard, outcome Outcome, _ error) { w.total.Add(outcome) },
+		Observer: &totals{world: w},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -291,7 +291,7 @@ func (w *world) markDone(ctx context.Context, ids []int64) error {
 	return nil
 }
 
-func (w *world) Due(ctx context.Context) (due Batch, cleared int, err error) {
+func (w *world) Due(ctx context.Context, from int64) (due Batch, cleared int, err error) {
 	if err := w.meet(ctx, "due", nil); err != nil {
 		return Batch{}, 0, err
 	}
@@ -304,7 +304,7 @@ func (w *world) Due(ctx context.Context) (due Batch, cleared int, err error) {
 	for _, id := range slices.Sorted(maps.Keys(w.ledger)) {
 		f := w.ledger[id]
 		markOnly := f.Delivered || f.discarded
-		if f.dueAt.IsZero() || f.dueAt.After(time.Now()) || !markOnly && w.held(id) {
+		if id < from || f.dueAt.IsZero() || f.dueAt.After(time.Now()) || !markOnly && w.held(id) {
 			continue
 		}
 		if read++; w.table[id].pending {
@@ -334,7 +334,7 @@ func (w *world) Park(ctx context.Context, failures []Failure) error {
 	}
 	for _, f := range failures {
 		row, before := w.table[f.RowID], w.ledger[f.RowID]
-		if row.nature == good && w.lostAlone[f.RowID] < 2 {
+		if row.nature == good && w.lostAlone[f.RowID] < enoughLost {
 			w.broken("good row %d is parked: %s", f.RowID, f.Reason)
 		}
 		after := &record{Failure: f}

@@ -44,7 +44,7 @@ func BenchmarkFetchNothing(b *testing.B) {
 		if _, err := worker.Fetch(b.Context(), jobs.FirstID); err != nil {
 			b.Fatal(err)
 		}
-		if _, _, err := worker.Due(b.Context()); err != nil {
+		if _, _, err := worker.Due(b.Context(), jobs.FirstID); err != nil {
 			b.Fatal(err)
 		}
 	}

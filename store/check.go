@@ -233,7 +233,7 @@ func (c *sourceCheck) statements(ctx context.Context, s *Source) error {
 	}{
 		{"modulo.failures", s.clear, []any{ids}},
 		{"modulo.failures", s.park, parkArguments(jobs.Shard{}, none, []jobs.Failure{{}})},
-		{"modulo.failures", s.due, []any{none + 2, none + 1, none}},
+		{"modulo.failures", s.due, []any{none + 2, none + 1, none, none}},
 		{"modulo.failures", s.settle, []any{ids, none, none, none}},
 		{"ownership", createJobSQL, []any{"", none, false}},
 		{"ownership", joinSQL, []any{nobody, "", none, "", []string{}, none, 0.0}},

@@ -53,7 +53,7 @@ func TestFailuresOfAWorker(t *testing.T) {
 	}
 
 	f.exec("update own set sent_at = now() where id = 2; delete from own where id = 8")
-	again, cleared, err := worker.Due(t.Context())
+	again, cleared, err := worker.Due(t.Context(), jobs.FirstID)
 	if err != nil || cleared != 2 || len(again.Rows) != 0 {
 		t.Errorf("due after rows were done beside us: %v, cleared %d, %v", again.IDs(), cleared, err)
 	}

@@ -115,7 +115,7 @@ func TestFetchPlanWithFailures(t *testing.T) {
 	check("200,000 failures, planned before they came")
 	f.exec("analyze modulo.failures")
 	check("200,000 failures")
-	due := f.plan(sessions()["direct"], source.DueSQL(), "bigint, bigint, bigint", "5, 3, 1000")
+	due := f.plan(sessions()["direct"], source.DueSQL(), "bigint, bigint, bigint, bigint", "5, 3, 1000, -9000000000000000000")
 	if n := buffers(t, due); !strings.Contains(due, "failures_due") || n > 10 {
 		t.Errorf("nothing is due, %d pages:\n%s", n, due)
 	}

@@ -25,6 +25,7 @@ type statements struct {
 	fields  []string // quoted columns
 	ordered bool
 	batch   int
+	age     string // expression: seconds since the row was inserted; null where the table does not tell
 
 	timeline string // expression
 }
@@ -52,11 +53,12 @@ func (s *statements) fetch(shard jobs.Shard) string {
 
 // columns are those of a Row, in the order in which rowReader reads them.
 func (s *statements) columns() string {
-	columns := make([]string, 0, 3+len(s.fields))
+	columns := make([]string, 0, 4+len(s.fields))
 	columns = append(columns, "t."+s.id+"::bigint", s.keyText(), s.payload)
 	for _, f := range s.fields {
 		columns = append(columns, "t."+f+"::text")
 	}
+	columns = append(columns, s.age)
 	return strings.Join(columns, ", ")
 }
 
@@ -106,7 +108,7 @@ func (s *statements) notParked() string {
 }
 
 // due selects the failures whose next attempt has come: timeline, row_id, attempts, mark_only, pending (null: no longer), then
-// the columns of a Row. $1 is K, $2 is w, $3 the most rows wanted.
+// the columns of a Row. $1 is K, $2 is w, $3 the most rows wanted, $4 the id to start from.
 func (s *statements) due() string {
 	shardKey := "f.row_id"
 	if s.key != "" {
@@ -122,7 +124,7 @@ func (s *statements) due() string {
 from (
   select f.row_id, f.attempts, f.delivered or f.discarded_at is not null as mark_only
   from modulo.failures as f
-  where f.job = %s and f.failed_at is null and f.next_attempt_at <= now()
+  where f.job = %s and f.failed_at is null and f.next_attempt_at <= now() and f.row_id >= $4::bigint
     and %s %% $1::bigint in ($2::bigint, $2::bigint - $1::bigint)
 %s  order by f.row_id
   limit $3

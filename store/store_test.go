@@ -136,7 +136,7 @@ func fetch(t testing.TB, rows jobs.Rows) jobs.Batch {
 
 func due(t testing.TB, failures jobs.Failures) jobs.Batch {
 	t.Helper()
-	batch, _, err := failures.Due(t.Context())
+	batch, _, err := failures.Due(t.Context(), jobs.FirstID)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,7 +138,7 @@ const acquireSQL = `with job as (
   where job = $1::text and next_workers is null and (hold_until is null or hold_until <= clock_timestamp())
   for share
 ), free as (
-  select w.job, w.generation, w.number, w.unfinished
+  select w.job, w.generation, w.number, w.epoch, w.unfinished
   from modulo.workers as w join job using (job, generation)
   where w.owner is null
   order by w.number
@@ -149,7 +149,7 @@ update modulo.workers as w
 set owner = $2::uuid, epoch = nextval('modulo.epoch'), unfinished = true, changed_at = clock_timestamp()
 from free
 where w.job = free.job and w.generation = free.generation and w.number = free.number and w.owner is null
-returning w.number, w.epoch, free.unfinished`
+returning w.number, w.epoch, free.unfinished, free.epoch = 0`
 
 // acquire takes up to n free workers of the job.
 func (i *instance) acquire(ctx context.Context, conn *pgx.Conn, n int, state *jobs.JobState) error {
@@ -162,7 +162,9 @@ func (i *instance) acquire(ctx context.Context, conn *pgx.Conn, n int, state *jo
 	}
 	taken, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (o jobs.Owned, err error) {
 		o.Of = state.Workers
-		err = row.Scan(&o.Number, &o.Epoch, &o.Unfinished)
+		var isNew bool
+		err = row.Scan(&o.Number, &o.Epoch, &o.Unfinished, &isNew)
+		o.Takeover = takeover(isNew, o.Unfinished)
 		return o, err
 	})
 	if hasCode(err, codeForeignKeyViolation) {
@@ -175,4 +177,14 @@ func (i *instance) acquire(ctx context.Context, conn *pgx.Conn, n int, state *jo
 	state.Unowned -= len(taken)
 	slices.SortFunc(state.Owned, func(a, b jobs.Owned) int { return a.Number - b.Number })
 	return nil
+}
+
+func takeover(isNew, unfinished bool) jobs.Takeover {
+	switch {
+	case isNew:
+		return jobs.TakeoverNew
+	case unfinished:
+		return jobs.TakeoverUnfinished
+	}
+	return jobs.TakeoverReleased
 }

@@ -101,10 +101,10 @@ func (w *WorkerRows) mark(ctx context.Context, statement string, ids []int64) er
 }
 
 // Due implements jobs.Failures.
-func (w *WorkerRows) Due(ctx context.Context) (jobs.Batch, int, error) {
+func (w *WorkerRows) Due(ctx context.Context, from int64) (jobs.Batch, int, error) {
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
-	batch, gone, err := w.readDue(ctx)
+	batch, gone, err := w.readDue(ctx, from)
 	if err != nil {
 		return jobs.Batch{}, 0, w.failed("fetch due failures", err)
 	}
@@ -119,9 +119,9 @@ func (w *WorkerRows) Due(ctx context.Context) (jobs.Batch, int, error) {
 }
 
 // readDue returns the due rows and the ids of those that are no longer pending.
-func (w *WorkerRows) readDue(ctx context.Context) (batch jobs.Batch, gone []int64, err error) {
+func (w *WorkerRows) readDue(ctx context.Context, from int64) (batch jobs.Batch, gone []int64, err error) {
 	result, err := w.source.db.pool.Query(ctx, w.source.due, w.source.dueFormats,
-		int64(w.shard.Of), int64(w.shard.Number), w.dueLimit.rows)
+		int64(w.shard.Of), int64(w.shard.Number), w.dueLimit.rows, from)
 	if err != nil {
 		return jobs.Batch{}, nil, err
 	}
@@ -131,7 +131,7 @@ func (w *WorkerRows) readDue(ctx context.Context) (batch jobs.Batch, gone []int6
 	var id, timeline int64
 	var markOnly bool
 	var pending *bool
-	head := make([]any, dueHead+3+reader.fields)
+	head := make([]any, dueHead+4+reader.fields)
 	head[0], head[1], head[2], head[3], head[4] = &timeline, &id, &attempts, &markOnly, &pending
 	full := false
 	for ; !full && result.Next(); read++ {

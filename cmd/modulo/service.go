@@ -10,6 +10,7 @@ import (
 
 	"modulo/broker"
 	"modulo/internal/config"
+	"modulo/internal/monitor"
 	"modulo/jobs"
 	"modulo/store"
 )
@@ -20,7 +21,8 @@ const startPatience = time.Minute
 // serviceFlags are the flags of run and once.
 type serviceFlags struct {
 	workers, batch, window int
-	maxWorkers             int // of run
+	maxWorkers             int    // of run
+	http                   string // of run
 	every                  time.Duration
 	cron, timezone         string
 	confirm                string
@@ -56,6 +58,9 @@ func (f *serviceFlags) overrides(cmd *cobra.Command) config.Overrides {
 	if cmd.Flags().Changed("every") {
 		over.Every = &f.every
 	}
+	if cmd.Flags().Changed("http") {
+		over.HTTP = &f.http
+	}
 	return over
 }
 
@@ -83,8 +88,17 @@ type opening struct {
 	farewell time.Duration // how long giving back the workers may take after that
 	// maxWorkers is the most that this process takes; 0: no limit.
 	maxWorkers int
-	alone      bool // as the only instance
+	alone      bool             // as the only instance
+	monitor    *monitor.Monitor // optional
 	log        zerolog.Logger
+}
+
+// observers are the monitor, or nobody.
+func (o opening) observers() (jobs.Observer, jobs.InstanceObserver) {
+	if o.monitor == nil {
+		return nil, nil // a nil pointer in an interface would not be nil
+	}
+	return o.monitor, o.monitor
 }
 
 // openService connects to the database, checks schema and jobs against it, and puts the workers together. The
@@ -119,14 +133,17 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, err
 	}
+	observer, instanceObserver := o.observers()
 	newWorker := func(_ context.Context, job *jobs.Job, shard jobs.Shard, lease *jobs.Lease) (*jobs.Worker, error) {
 		rows := sources[job.Name].Worker(shard)
 		return jobs.NewWorker(jobs.WorkerConfig{
 			Job: job, Shard: shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(), Lease: lease, Log: o.log, Grace: o.grace,
+			Observer: observer,
 		})
 	}
 	workers, err := jobs.NewService(jobs.ServiceConfig{
-		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Farewell: o.farewell, Log: o.log,
+		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Farewell: o.farewell,
+		Observer: instanceObserver, Log: o.log,
 	})
 	if err != nil {
 		return nil, exit(exitUsage, err)
