@@ -67,8 +67,9 @@ func (r *runner) trigger() {
 
 // apply starts and stops workers as a tick wants it, and returns those that have stopped and are to be released. ctx
 // ends when the service stops. wake is called when a worker has ended. It reports false if a worker runs that the
-// instance does not own: then nothing that it believes can be trusted.
-func (c *crew) apply(ctx context.Context, m *membership, state JobState) (released []Owned, trusted bool, err error) {
+// instance does not own: then nothing that it believes can be trusted. When the database has moved, every worker begins
+// anew, and goes on meanwhile only if this instance is the one that ran it.
+func (c *crew) apply(ctx context.Context, m *membership, state JobState, moved bool) (released []Owned, trusted bool, err error) {
 	c.tell(state)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,7 +84,7 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState) (releas
 		stop := owned.GiveBack || state.Paused || ctx.Err() != nil
 		switch {
 		case r != nil && !r.hasEnded():
-			if stop {
+			if stop || moved {
 				r.stop()
 			}
 		case owned.GiveBack:
@@ -92,7 +93,10 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState) (releas
 				delete(c.runners, owned.Number)
 			}
 			released = append(released, owned)
-		case !stop && !state.Hold:
+		case stop:
+		case r == nil && state.Hold:
+			released = append(released, owned) // somebody may have run it since: it needs an epoch of its own
+		default:
 			if r != nil {
 				owned = r.owned
 			}

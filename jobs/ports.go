@@ -12,11 +12,12 @@ import (
 type Rows interface {
 	// Fetch returns the worker's pending rows with id >= from, in id order, at most a batch. Rows with a record in
 	// Failures are left out and so are, in an ordered job, the later rows of their keys. Rows are neither locked nor
-	// claimed: the caller drops those it has in flight.
+	// claimed: the caller drops those it has in flight. ErrMoved: see there.
 	Fetch(ctx context.Context, from int64) (Batch, error)
 
 	// MarkDone runs the done statement for the ids (sorted, distinct) in one statement. It is idempotent and not
-	// fenced: who holds a receipt tells the truth. A *MarkRefused says that a row, not the database, is the cause.
+	// fenced: who holds a receipt tells the truth. A *MarkRefused says that a row, not the database, is the cause,
+	// ErrMoved that nothing was marked.
 	MarkDone(ctx context.Context, ids []int64) error
 }
 
@@ -116,6 +117,10 @@ func (e *MarkRefused) Unwrap() error { return e.Err }
 
 // ErrFenced says that the worker's epoch is no longer the current one: another instance owns the worker.
 var ErrFenced = errors.New("worker has another owner")
+
+// ErrMoved says that the database is another server than the one the worker's rows came from, and may have missed what was
+// committed last on that one. What is remembered of ids may be about other rows now: the worker forgets it and begins anew.
+var ErrMoved = errors.New("the database is another server than before")
 
 // Class is the kind of a failure: a small closed set, fit for a metric label.
 type Class string

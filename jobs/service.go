@@ -270,7 +270,7 @@ func (s *Service) tick(ctx context.Context, m *membership) (soon bool, err error
 	}
 	for i, c := range s.crews {
 		c.tellUnowned(state.Jobs[i], unownedPatience*s.Timing.Tick)
-		released, trusted, err := c.apply(ctx, m, state.Jobs[i])
+		released, trusted, err := c.apply(ctx, m, state.Jobs[i], state.Moved)
 		if err != nil {
 			return false, err
 		}

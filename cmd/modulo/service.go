@@ -117,6 +117,9 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 			db.Close()
 		}
 	}()
+	if db.Pooled() {
+		o.log.Info().Msg("the database is behind a pooler: no prepared statements, every call is planned anew")
+	}
 	if err := db.CheckSchema(ctx); err != nil {
 		return nil, err
 	}

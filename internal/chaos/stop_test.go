@@ -32,7 +32,7 @@ func TestCleanStops(t *testing.T) {
 
 // checkNothingLeft is an error if a stopped service still has a session or a connection.
 func (s *stage) checkNothingLeft(ctx context.Context, database, broker *faultproxy.Proxy) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second) // a server notices an end a little later
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // a server notices an end a little later, a pooler keeps it for 2 s
 	defer cancel()
 	var sessions int
 	err := programtest.Await(ctx, 10*time.Millisecond, func() (bool, error) {

@@ -38,7 +38,7 @@ const patience = 60 * time.Second
 type fleet struct {
 	t         *testing.T
 	db        *pgxpool.Pool
-	url       string
+	url       string // as the instances see it
 	config    string // path
 	brokerURL string
 	load      *load
@@ -47,9 +47,10 @@ type fleet struct {
 
 func newFleet(t *testing.T, lease, tick time.Duration) *fleet {
 	t.Helper()
-	f := &fleet{t: t, url: testservers.Database(t), brokerURL: testservers.Broker(t).URL()}
+	database := testservers.Database(t)
+	f := &fleet{t: t, url: testservers.Seen(t, database), brokerURL: testservers.Broker(t).URL()}
 	var err error
-	if f.db, err = pgxpool.New(t.Context(), f.url); err != nil {
+	if f.db, err = pgxpool.New(t.Context(), database); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.db.Close)
@@ -58,7 +59,7 @@ func newFleet(t *testing.T, lease, tick time.Duration) *fleet {
 	if err := os.WriteFile(f.config, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.load = insert(t, f.url)
+	f.load = insert(t, database)
 	f.stream = consume(t, f.brokerURL, f.load)
 	return f
 }
