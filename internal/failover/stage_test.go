@@ -87,7 +87,8 @@ func (s *stage) execute(sql string) {
 func (s *stage) start(args ...string) *programtest.Process {
 	s.t.Helper()
 	p, err := programtest.Start(append([]string{
-		"run", "--config", s.config, "--database-url", s.url, "--broker-url", testservers.Broker(s.t).URL(), "--log-format", "json",
+		"run", "--config", s.config, "--database-url", s.url, "--broker-url", testservers.Broker(s.t).URL(),
+		"--http", "off", "--log-format", "json",
 	}, args...)...)
 	if err != nil {
 		s.t.Fatal(err)

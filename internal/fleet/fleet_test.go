@@ -87,7 +87,7 @@ func (f *fleet) run(databaseURL string, args ...string) *programtest.Process {
 // launch is run from a network namespace. The instance is killed after the test if it still runs.
 func (f *fleet) launch(namespace, databaseURL, brokerURL string, args ...string) (*programtest.Process, error) {
 	args = append([]string{
-		"run", "--config", f.config, "--database-url", databaseURL, "--broker-url", brokerURL, "--log-format", "json",
+		"run", "--config", f.config, "--database-url", databaseURL, "--broker-url", brokerURL, "--http", "off", "--log-format", "json",
 	}, args...)
 	p, err := programtest.StartIn(namespace, args...)
 	if err != nil {
