@@ -68,8 +68,9 @@ func (r *runner) trigger() {
 
 // apply starts and stops workers as a tick wants it, and returns those that have stopped and are to be released. ctx
 // ends when the service stops. wake is called when a worker has ended. It reports false if a worker runs that the
-// instance does not own: then nothing that it believes can be trusted.
-func (c *crew) apply(ctx context.Context, m *membership, state JobState) (released []Owned, trusted bool, err error) {
+// instance does not own: then nothing that it believes can be trusted. When the database has moved, every worker begins
+// anew, and goes on meanwhile only if this instance is the one that ran it.
+func (c *crew) apply(ctx context.Context, m *membership, state JobState, moved bool) (released []Owned, trusted bool, err error) {
 	c.tell(state)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,7 +85,7 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState) (releas
 		stop := owned.GiveBack || state.Paused || ctx.Err() != nil
 		switch {
 		case r != nil && !r.hasEnded():
-			if stop && !r.settles {
+			if stop && !r.settles || moved {
 				r.stop()
 			}
 		case owned.GiveBack && owned.Unsettled && r == nil && ctx.Err() == nil && !state.Hold:
@@ -97,9 +98,12 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState) (releas
 				delete(c.runners, owned.Number)
 			}
 			released = append(released, owned)
-		case !stop && !state.Hold:
+		case stop:
+		case r == nil && state.Hold:
+			released = append(released, owned) // somebody may have run it since: it needs an epoch of its own
+		default:
 			if r != nil {
-				owned = r.owned
+				owned.Rest = r.owned.Rest
 			}
 			if err := c.start(ctx, m, owned); err != nil {
 				return nil, true, err
@@ -115,8 +119,8 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState) (releas
 	return released, true, nil
 }
 
-// start runs a worker; one that is to be given back only settles. At intervals it begins with a pass; by a cron expression only if the last owner left one
-// unfinished. c.mu is held.
+// start runs a worker; one that is to be given back only settles. At intervals it begins with a pass; by a cron
+// expression only if the last owner left one unfinished. c.mu is held.
 func (c *crew) start(ctx context.Context, m *membership, owned Owned) error {
 	worker, err := c.newWorker(ctx, c.job, owned, m.lease)
 	if err != nil {

@@ -41,8 +41,8 @@ func (w *Worker) markUntil(finish context.Context, ids []int64, statement markSt
 			waiting.over(&w.Log, "confirmed rows have got their mark")
 			return nil
 		}
-		if errors.Is(err, ErrFenced) {
-			return err // of a row that cannot be marked: the new owner finds that out
+		if errors.Is(err, ErrFenced) || errors.Is(err, ErrMoved) {
+			return err // of a row that cannot be marked: the new owner finds that out; or of one that is not the same any more
 		}
 		waiting.tell(&w.Log, err, "confirmed rows wait for their mark")
 		if !pause(finish, pace.next()) {

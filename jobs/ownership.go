@@ -49,7 +49,8 @@ type JobState struct {
 	Problems  int     // workers that wait for a person, because of their tokens on the broker
 	Paused    bool
 	Triggered int64 // grows with each trigger
-	// Hold forbids to start a worker: the database was moved, and another instance may still run it.
+	// Hold forbids to start a worker that this instance did not run before: the database was moved, and another
+	// instance may still run it.
 	Hold bool
 }
 

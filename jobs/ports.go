@@ -12,14 +12,15 @@ import (
 type Rows interface {
 	// Fetch returns the worker's pending rows with id >= from, in id order, at most a batch. Rows with a record in
 	// Failures are left out and so are, in an ordered job, the later rows of their keys. Rows are neither locked nor
-	// claimed: the caller drops those it has in flight.
+	// claimed: the caller drops those it has in flight. ErrMoved: see there.
 	Fetch(ctx context.Context, from int64) (Batch, error)
 
 	// Pending returns those of the ids (sorted) that are pending still, in order.
 	Pending(ctx context.Context, ids []int64) ([]int64, error)
 
 	// MarkDone runs the done statement for the ids (sorted, distinct) in one statement. It is idempotent and not
-	// fenced: who holds a receipt tells the truth. A *MarkRefused says that a row, not the database, is the cause.
+	// fenced: who holds a receipt tells the truth. A *MarkRefused says that a row, not the database, is the cause,
+	// ErrMoved that nothing was marked.
 	MarkDone(ctx context.Context, ids []int64) error
 }
 
@@ -69,6 +70,13 @@ type Recall struct {
 	Rows []int64 // sorted
 	// Without is why the broker keeps no record although one was wanted; empty: it does, or none was.
 	Without string
+}
+
+// TokenClaim says which token on the broker is a worker's record of what was sent, and what its rows' ids refer to.
+type TokenClaim struct {
+	Lineage  string // name of the token, new for each one that is made from nothing
+	Made     bool   // it is on the broker; false: it is still to be made
+	Timeline int64  // of the database: grows with each fail-over
 }
 
 // Fault says who has to change something before a failed publish can succeed.
@@ -133,6 +141,10 @@ func (e *MarkRefused) Unwrap() error { return e.Err }
 
 // ErrFenced says that the worker's epoch is no longer the current one: another instance owns the worker.
 var ErrFenced = errors.New("worker has another owner")
+
+// ErrMoved says that the database is another server than the one the worker's rows came from, and may have missed what was
+// committed last on that one. What is remembered of ids may be about other rows now: the worker forgets it and begins anew.
+var ErrMoved = errors.New("the database is another server than before")
 
 // Class is the kind of a failure: a small closed set, fit for a metric label.
 type Class string

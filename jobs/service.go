@@ -91,6 +91,7 @@ func (s *Service) Run(ctx context.Context) error {
 type membership struct {
 	instance Instance
 	lease    *Lease
+	asked    time.Time // when the lease was asked for: it is trusted from there
 	working  sync.WaitGroup
 	ended    chan struct{} // holds a token when a worker has ended
 	outage   trouble
@@ -115,7 +116,7 @@ func (s *Service) join(ctx context.Context, patient bool) (*membership, error) {
 		if err == nil {
 			outage.report(&s.Log, nil, "join")
 			lease := newLease(asked.Add(s.Timing.trusted()))
-			return &membership{instance: instance, lease: lease, ended: make(chan struct{}, 1)}, nil
+			return &membership{instance: instance, lease: lease, asked: asked, ended: make(chan struct{}, 1)}, nil
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -173,10 +174,11 @@ func (s *Service) leave(ctx context.Context, m *membership) error {
 	return nil
 }
 
-// beat renews the lease until ctx ends or the lease is lost.
+// beat renews the lease until ctx ends or the lease is lost. The time to the next renewal counts from the begin of the last:
+// after a slow Join the lease is nearly over already.
 func (s *Service) beat(ctx context.Context, m *membership) {
 	var outage trouble
-	for wait := s.Timing.Heartbeat; pause(ctx, wait) && !m.lease.lost(); {
+	for wait := time.Until(m.asked.Add(s.Timing.Heartbeat)); pause(ctx, wait) && !m.lease.lost(); {
 		asked := time.Now()
 		call, cancel := context.WithTimeout(ctx, s.Timing.Heartbeat)
 		err := m.instance.Beat(call)
@@ -188,7 +190,7 @@ func (s *Service) beat(ctx context.Context, m *membership) {
 		switch {
 		case err == nil:
 			m.lease.renew(asked.Add(s.Timing.trusted()))
-			wait = s.Timing.Heartbeat
+			wait = time.Until(asked.Add(s.Timing.Heartbeat))
 		case errors.Is(err, ErrFenced):
 			s.Log.Error().Msg("heartbeat: the lease has run out in the database")
 			m.lease.lose()
@@ -268,7 +270,7 @@ func (s *Service) tick(ctx context.Context, m *membership) (soon bool, err error
 	}
 	for i, c := range s.crews {
 		c.tellUnowned(state.Jobs[i], unownedPatience*s.Timing.Tick)
-		released, trusted, err := c.apply(ctx, m, state.Jobs[i])
+		released, trusted, err := c.apply(ctx, m, state.Jobs[i], state.Moved)
 		if err != nil {
 			return false, err
 		}

@@ -15,7 +15,8 @@ import (
 type registry struct {
 	mu       sync.Mutex
 	state    JobState
-	down     bool // nothing answers
+	down     bool          // nothing answers
+	slow     time.Duration // what Join takes
 	joined   int
 	released []Owned
 	left     int
@@ -24,6 +25,7 @@ type registry struct {
 var errDown = errors.New("database down")
 
 func (r *registry) Join(context.Context) (Instance, error) {
+	time.Sleep(r.slow)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.down {
@@ -180,6 +182,19 @@ var rarely = Schedule{Cron: "0 0 1 1 *"}
 
 func owning(unfinished bool) JobState {
 	return JobState{Workers: 1, Owned: []Owned{{Shard: Shard{Of: 1, Epoch: 7}, Rest: Rest{Unfinished: unfinished}}}}
+}
+
+// A Join that took nearly all of the trusted time is followed by a heartbeat at once: the membership lasts.
+func TestSlowJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &registry{state: owning(true), slow: DefaultTiming().trusted() - time.Millisecond}
+		_, stop := serveTest(t, rarely, r)
+		time.Sleep(time.Minute)
+		if n := r.joins(); n != 1 {
+			t.Errorf("joined %d times", n)
+		}
+		stop()
+	})
 }
 
 // By a cron expression a worker waits for its time, unless the last owner left a pass unfinished; a trigger counts.

@@ -102,7 +102,7 @@ func (w *Worker) Settle(ctx context.Context) Rest {
 		err := guard(func() error { return w.settle(held, finish, &outcome) })
 		stop()
 		w.report(ctx, outcome, err)
-		if err == nil || errors.Is(err, ErrFenced) || !pause(held, faults.next()) {
+		if err == nil || errors.Is(err, ErrFenced) || errors.Is(err, ErrMoved) || !pause(held, faults.next()) {
 			return Rest{Unfinished: true, Unsettled: w.unsettled()}
 		}
 	}

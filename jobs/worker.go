@@ -135,7 +135,7 @@ func (w *Worker) run(ctx context.Context, triggers <-chan struct{}) (unfinished 
 		again = outcome.again || err != nil
 		if err == nil {
 			faults.reset()
-		} else if errors.Is(err, ErrFenced) || !pause(held, faults.next()) {
+		} else if errors.Is(err, ErrFenced) || errors.Is(err, ErrMoved) || !pause(held, faults.next()) {
 			return true
 		}
 		if held.Err() != nil {

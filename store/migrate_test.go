@@ -34,6 +34,7 @@ order by 1`
 func TestMigrateUpDownUp(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
+	f.DB = open(t, store.Config{URL: f.url}) // migrations are direct
 	first := column[string](f, schemaSQL)
 	if again, err := f.MigrateUp(t.Context()); err != nil || len(again) != 0 {
 		t.Fatalf("second migrate up: %v, %v", again, err)

@@ -41,9 +41,10 @@ func (db *DB) OpenSource(ctx context.Context, job *jobs.Job) (*Source, []*Proble
 // newSource builds the SQL of a job whose names exist in the table.
 func newSource(db *DB, job *jobs.Job, table *Table, binary bool) *Source {
 	s := &Source{db: db, table: table, binary: binary, created: tellsAge(table), sql: newStatements(job, table, binary)}
+	s.sql.timeline = db.timeline
 	s.due, s.clear, s.pending = s.sql.due(), s.sql.clear(), s.sql.pending()
 	s.mark, s.settle, s.park = s.sql.mark(), s.sql.settle(), s.sql.park()
-	s.fetchFormats, s.dueFormats = resultFormats(0, len(s.sql.fields), binary), resultFormats(dueHead, len(s.sql.fields), binary)
+	s.fetchFormats, s.dueFormats = resultFormats(fetchHead, len(s.sql.fields), binary), resultFormats(dueHead, len(s.sql.fields), binary)
 	return s
 }
 

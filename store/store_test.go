@@ -37,7 +37,7 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	dbURL := testservers.Database(t)
-	return &fixture{t: t, url: dbURL, DB: open(t, store.Config{URL: dbURL}), conn: connect(t, dbURL)}
+	return &fixture{t: t, url: dbURL, DB: open(t, store.Config{URL: testservers.Seen(t, dbURL)}), conn: connect(t, dbURL)}
 }
 
 func open(t testing.TB, cfg store.Config) *store.DB {

@@ -15,7 +15,7 @@ import (
 const ownedSQL = `($3::bigint = 0 or exists (select from modulo.workers as w
     where w.job = $1::text and w.number = $2::int and w.epoch = $3::bigint and w.owner is not null))`
 
-// claimTokenSQL returns the lineage that counts, and draws $4 where none was made yet.
+// claimTokenSQL returns the lineage that counts, and draws $4 where none was made yet; and the timeline.
 const claimTokenSQL = `insert into modulo.tokens as t (job, number, lineage)
 select $1::text, $2::int, $4::text where ` + ownedSQL + `
 on conflict (job, number) do update set
@@ -32,21 +32,25 @@ where job = $1::text and number = $2::int and problem is distinct from nullif($4
 // lineageLength is how many digits of a random number tell lineages apart.
 const lineageLength = 12
 
-// Claim returns the name of the lineage whose token counts, and whether that token was made. Where none was, it draws
-// a new name. Like all that concerns the token it is fenced by the worker's epoch.
-func (w *WorkerRows) Claim(ctx context.Context) (name string, made bool, err error) {
+// Claim returns the lineage whose token counts. Where none was made yet, it draws a new name. Like all that concerns the
+// token it is fenced by the worker's epoch. The rows of this worker must come from the timeline that it returns.
+func (w *WorkerRows) Claim(ctx context.Context) (claim jobs.TokenClaim, err error) {
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
 	fresh := uuid.NewString()
 	fresh = fresh[len(fresh)-lineageLength:]
-	err = w.source.db.pool.QueryRow(ctx, claimTokenSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch, fresh).Scan(&name, &made)
+	err = w.source.db.pool.QueryRow(ctx, claimTokenSQL+", "+w.source.sql.timeline,
+		w.source.sql.job, w.shard.Number, w.shard.Epoch, fresh).Scan(&claim.Lineage, &claim.Made, &claim.Timeline)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = jobs.ErrFenced
 	}
-	if err != nil {
-		return "", false, w.failed("claim token", err)
+	if err == nil {
+		err = w.pin(claim.Timeline)
 	}
-	return name, made, nil
+	if err != nil {
+		return jobs.TokenClaim{}, w.failed("claim token", err)
+	}
+	return claim, nil
 }
 
 // Made notes that the token of the lineage is in its queue.

@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,7 +29,7 @@ type TokenConfig struct {
 // nothing, is a part of the queue's name. Its calls are fenced: jobs.ErrFenced where another instance owns the worker.
 type Lineage interface {
 	// Claim returns the lineage that counts. Where none was made yet, it draws a new name, which counts once Made.
-	Claim(ctx context.Context) (name string, made bool, err error)
+	Claim(ctx context.Context) (jobs.TokenClaim, error)
 	// Made says that the queue holds the token of the lineage.
 	Made(ctx context.Context, name string) error
 	// Report notes what is wrong with the token, for people; empty: nothing is.
@@ -61,7 +62,7 @@ type keeper struct {
 	TokenConfig
 	queue string // destination
 
-	lineageMade bool // the token was seen to exist: going on without it would give up a promise
+	claim jobs.TokenClaim // of this connection; Made: going on without the token would give up a promise
 
 	current token   // held, or written by the last COMMIT and on its way back
 	ack     string  // id by which the held one is acknowledged; empty: on its way
@@ -148,27 +149,33 @@ func (c *conn) nudge(ctx context.Context) error {
 }
 
 // hold gets the token on a new connection and returns the rows that it names. kept is false where the token was only
-// made now: of what was sent before nothing is known.
+// made now, or the database has failed over since: of what was sent before nothing is known.
 func (p *Publisher) hold(ctx context.Context) (rows []int64, kept bool, err error) {
 	k := p.keeper
-	lineage, made, err := k.Lineage.Claim(ctx)
+	claim, err := k.Lineage.Claim(ctx)
 	if err != nil {
 		return nil, false, fmt.Errorf("token: %w", err)
 	}
-	k.queue, k.lineageMade = tokenQueue(p.cfg.TokenPrefix, k.Job, k.Shard.Number, lineage), made
-	if !made {
+	k.queue, k.claim = tokenQueue(p.cfg.TokenPrefix, k.Job, k.Shard.Number, claim.Lineage), claim
+	if !claim.Made {
 		if err := p.makeToken(ctx); err != nil {
 			return nil, false, err
 		}
-		if err := k.Lineage.Made(ctx, lineage); err != nil {
+		if err := k.Lineage.Made(ctx, claim.Lineage); err != nil {
 			return nil, false, fmt.Errorf("token: %w", err)
 		}
-		k.lineageMade = true
+		k.claim.Made = true
 	}
 	if err := p.fetchToken(ctx); err != nil {
 		return nil, false, p.reportToken(ctx, err)
 	}
-	return k.named, made, p.reportToken(ctx, nil)
+	if err := p.reportToken(ctx, nil); err != nil {
+		return nil, false, err
+	}
+	if k.current.Timeline != claim.Timeline {
+		return nil, false, nil // ids of another history of the database: they may be those of other rows now
+	}
+	return k.named, claim.Made, nil
 }
 
 // reportToken writes down what only a person can put right, and that it is right again.
@@ -195,7 +202,7 @@ func needsPerson(err error) bool {
 // makeToken sends the first token of a lineage.
 func (p *Publisher) makeToken(ctx context.Context) error {
 	k := p.keeper
-	first := token{Format: tokenFormat, Job: k.Job, Worker: k.Shard.Number}.next(k.Shard, nil)
+	first := token{Format: tokenFormat, Job: k.Job, Worker: k.Shard.Number}.next(k.Shard, k.claim.Timeline, nil)
 	receipt := p.nextReceipts(1)
 	return p.converse(ctx, receipt, func() {
 		p.buffer = appendSend(p.buffer, p.dialect, nil, receipt, k.message(first))
@@ -276,7 +283,13 @@ func (p *Publisher) fetchToken(ctx context.Context) error {
 			return errTokenGone
 		}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if count, err := p.browse(ctx, k.queue); err != nil || count > 1 { // nobody replaces it now: we hold it
+		return cmp.Or(err, errTwoTokens)
+	}
+	return nil
 }
 
 // browse counts the messages in a queue, also those that are with another connection.
@@ -347,7 +360,7 @@ func (k *keeper) appendSuccessor(b []byte, d dialect, transaction string, messag
 	b = append(b, "\ntransaction:"...)
 	b = append(b, transaction...)
 	b = append(b, "\n\n\x00"...)
-	k.current, k.named, k.ack = k.current.next(k.Shard, rows), rows, ""
+	k.current, k.named, k.ack = k.current.next(k.Shard, k.claim.Timeline, rows), rows, ""
 	return appendSend(b, d, []byte("transaction:"+transaction+"\n"), 0, k.message(k.current))
 }
 

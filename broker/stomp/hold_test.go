@@ -20,20 +20,21 @@ import (
 
 // lineage is a stomp.Lineage in memory.
 type lineage struct {
-	mu      sync.Mutex
-	name    string
-	drawn   int
-	made    bool
-	problem string
+	mu       sync.Mutex
+	name     string
+	drawn    int
+	made     bool
+	problem  string
+	timeline int64
 }
 
-func (l *lineage) Claim(context.Context) (string, bool, error) {
+func (l *lineage) Claim(context.Context) (jobs.TokenClaim, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.made {
 		l.drawn++
 	}
-	return l.name + strconv.Itoa(l.drawn), l.made, nil
+	return jobs.TokenClaim{Lineage: l.name + strconv.Itoa(l.drawn), Made: l.made, Timeline: l.timeline}, nil
 }
 
 func (l *lineage) Made(_ context.Context, name string) error {
@@ -158,7 +159,11 @@ func TestTokenRecallsTheLastBatches(t *testing.T) {
 	}
 	_ = next.Close()
 	wantRecall(t, f.connect(next), true)
-	if got := f.arrived(6); !slices.Equal(got, []int64{1, 2, 3, 4, 5, 6}) {
+	f.publish(next, 1)
+	_ = next.Close()
+	f.lineage.timeline++ // the database has failed over: ids may be those of other rows
+	wantRecall(t, f.connect(next), false)
+	if got := f.arrived(7); !slices.Equal(got, []int64{1, 2, 3, 4, 5, 6, 7}) {
 		t.Errorf("arrived %v", got)
 	}
 }
@@ -261,8 +266,8 @@ func TestTokenTrouble(t *testing.T) {
 			p := f.publisher(f.target.Addr, 1)
 			f.connect(p)
 			_ = p.Close()
-			name, _, _ := f.lineage.Claim(t.Context())
-			queue := "/queue/" + stomp.DefaultTokenPrefix + "outbox.3." + name
+			claim, _ := f.lineage.Claim(t.Context())
+			queue := "/queue/" + stomp.DefaultTokenPrefix + "outbox.3." + claim.Lineage
 			test.hurt(f, queue)
 			_, err := p.Connect(t.Context())
 			if failed := brokertest.ConnectFailed(t, err); failed.Fault != jobs.FaultConfiguration {

@@ -86,7 +86,7 @@ func (p *Publisher) recall(ctx context.Context) (jobs.Recall, error) {
 		if holdErr == nil {
 			return jobs.Recall{Kept: kept, Rows: rows}, nil
 		}
-		if err = holdErr; !errors.Is(err, errTokenDenied) || p.keeper.lineageMade {
+		if err = holdErr; !errors.Is(err, errTokenDenied) || p.keeper.claim.Made {
 			return jobs.Recall{}, err
 		}
 	}

@@ -21,7 +21,9 @@ type token struct {
 	Of     int    `json:"of"`
 	Epoch  int64  `json:"epoch"`
 	Serial uint64 `json:"serial"` // grows by one with each transaction
-	Rows   string `json:"rows"`   // ids of delivered rows whose marks may be missing; see appendIDs
+	// Timeline is that of the database that the rows came from: after a fail-over their ids may be those of other rows.
+	Timeline int64  `json:"timeline"`
+	Rows     string `json:"rows"` // ids of delivered rows whose marks may be missing; see appendIDs
 }
 
 const tokenFormat = 1
@@ -103,8 +105,8 @@ func parseIDs(text string) ([]int64, error) {
 }
 
 // next returns the token that follows when these rows are committed.
-func (t token) next(shard jobs.Shard, rows []int64) token {
-	t.Of, t.Epoch = shard.Of, shard.Epoch
+func (t token) next(shard jobs.Shard, timeline int64, rows []int64) token {
+	t.Of, t.Epoch, t.Timeline = shard.Of, shard.Epoch, timeline
 	t.Serial++
 	if t.Serial == math.MaxUint64 {
 		t.Serial = 1

@@ -37,7 +37,7 @@ func TestIDsRoundTrip(t *testing.T) {
 
 func TestReadToken(t *testing.T) {
 	t.Parallel()
-	good := token{Format: tokenFormat, Job: "outbox", Worker: 3, Of: 8, Epoch: 17, Serial: 42, Rows: "3,8*2"}
+	good := token{Format: tokenFormat, Job: "outbox", Worker: 3, Of: 8, Epoch: 17, Serial: 42, Timeline: 2, Rows: "3,8*2"}
 	body, err := json.Marshal(good)
 	if err != nil {
 		t.Fatal(err)
@@ -46,8 +46,8 @@ func TestReadToken(t *testing.T) {
 	if err != nil || got != good || !slices.Equal(rows, []int64{3, 11, 19}) {
 		t.Errorf("%+v, %v, %v", got, rows, err)
 	}
-	after := good.next(jobs.Shard{Number: 3, Of: 4, Epoch: 18}, []int64{7})
-	if want := (token{Format: tokenFormat, Job: "outbox", Worker: 3, Of: 4, Epoch: 18, Serial: 43, Rows: "7"}); after != want {
+	after := good.next(jobs.Shard{Number: 3, Of: 4, Epoch: 18}, 3, []int64{7})
+	if want := (token{Format: tokenFormat, Job: "outbox", Worker: 3, Of: 4, Epoch: 18, Serial: 43, Timeline: 3, Rows: "7"}); after != want {
 		t.Errorf("next %+v, want %+v", after, want)
 	}
 	for name, text := range map[string]string{

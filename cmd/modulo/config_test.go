@@ -110,7 +110,7 @@ func TestTableErrors(t *testing.T) {
 		do $$ begin create role reader; exception when duplicate_object then null; end $$; -- roles are the whole server's
 		grant usage on schema modulo to reader; grant usage on sequence modulo.epoch to reader;
 		grant select on invoice, modulo.schema_version to reader; grant select, insert, update, delete on modulo.failures to reader`)
-	asReader := f.env["DATABASE_URL"] + "&options=-c%20role%3Dreader"
+	asReader := f.db.Config().ConnString() + "&options=-c%20role%3Dreader" // which a pooler would refuse
 	for _, test := range []struct {
 		name, source, done, message string
 		database                    string

@@ -87,7 +87,7 @@ func codeOf(err error) int {
 	case errors.As(err, &schema), errors.As(err, &owned), errors.As(err, &paused),
 		errors.As(err, &changing), errors.Is(err, store.ErrNoJob):
 		return exitRefused
-	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration:
+	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration, errors.Is(err, store.ErrPooled):
 		return exitUsage
 	case errors.As(err, &connect), errors.As(err, &published), store.IsUnreachable(err):
 		return exitUnreachable

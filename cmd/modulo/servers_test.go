@@ -25,7 +25,10 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	return fixtureOn(t, testservers.Database(t), testservers.Broker(t))
+	url := testservers.Database(t)
+	f := fixtureOn(t, url, testservers.Broker(t))
+	f.env["DATABASE_URL"] = testservers.Seen(t, url)
+	return f
 }
 
 func fixtureOn(t testing.TB, databaseURL string, mq *local.ActiveMQ) *fixture {

@@ -26,7 +26,7 @@ type serviceFlags struct {
 	http                   string // of run
 	every                  time.Duration
 	cron, timezone         string
-	confirm                string
+	confirm, repeats       string
 	jobs                   []string
 	shutdownTimeout        time.Duration
 }
@@ -39,6 +39,7 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.cron, "cron", "", "cron `expression` instead of --every")
 	flags.StringVar(&f.timezone, "timezone", "", "time zone of --cron, as in Europe/Berlin (default UTC)")
 	flags.StringVar(&f.confirm, "confirm", "", "auto, transaction or receipt")
+	flags.StringVar(&f.repeats, "repeats", "", "none: refuse a broker that cannot keep tokens; possible: keep none (default: tokens where the broker can)")
 	flags.IntVar(&f.window, "window", 0, "most messages without a receipt, with --confirm receipt")
 	flags.StringArrayVar(&f.jobs, "job", nil, "only this job; can be repeated")
 	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long a stop may take")
@@ -46,7 +47,7 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 
 // overrides are the flags that were given.
 func (f *serviceFlags) overrides(cmd *cobra.Command) config.Overrides {
-	over := config.Overrides{Confirm: f.confirm, Cron: f.cron, Timezone: f.timezone, JobNames: f.jobs}
+	over := config.Overrides{Confirm: f.confirm, Repeats: f.repeats, Cron: f.cron, Timezone: f.timezone, JobNames: f.jobs}
 	if cmd.Flags().Changed("workers") {
 		over.Workers = &f.workers
 	}
@@ -118,6 +119,9 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 			db.Close()
 		}
 	}()
+	if db.Pooled() {
+		o.log.Info().Msg("the database is behind a pooler: no prepared statements, every call is planned anew")
+	}
 	if err := db.CheckSchema(ctx); err != nil {
 		return nil, err
 	}

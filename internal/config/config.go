@@ -89,7 +89,7 @@ const DefaultListen = "127.0.0.1:8080"
 // Overrides are the values of flags and environment variables; nil or empty where none was given.
 type Overrides struct {
 	DatabaseURL, BrokerURL string
-	Confirm                string
+	Confirm, Repeats       string
 	Window                 *int
 	HTTP                   *string
 	Workers, Batch         *int // of every selected job

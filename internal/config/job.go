@@ -93,6 +93,7 @@ func (r rawJob) job(name string, over Overrides) (*jobs.Job, error) {
 func (r *rawJob) override(over Overrides) {
 	r.Workers = cmp.Or(over.Workers, r.Workers)
 	r.Batch = cmp.Or(over.Batch, r.Batch)
+	r.Repeats = cmp.Or(over.Repeats, r.Repeats)
 	if over.Every != nil {
 		r.Every, r.Cron, r.Timezone = new(Duration(*over.Every)), "", ""
 	}

@@ -2,23 +2,25 @@ package fleet
 
 import (
 	"net/url"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/go-stomp/stomp/v3"
+
+	"modulo/internal/programtest"
 )
 
 // A change of K after the only instance was killed: once reads the tokens of the old workers before it begins with the
 // new ones, and sends nothing twice.
 func TestOnceAfterAKillAndAChangeOfK(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, shortLease)
-	victim := f.start(f.url, "--workers", "4")
+	f := newFleet(t, shortLease, tick)
+	victim := f.run(f.url, "--workers", "4")
 	f.awaitShared(4, 1)
-	f.arrive(150)
-	victim.kill()
+	f.awaitRows(150)
+	if err := victim.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	f.load.stop()
 	f.command("workers", "set", "outbox", "7")
 	f.await("the lease is over", "select not exists (select from modulo.instances where expires_at > clock_timestamp())")
@@ -30,15 +32,17 @@ func TestOnceAfterAKillAndAChangeOfK(t *testing.T) {
 // A token that is gone stops its worker, and nobody else, until a person has it made anew.
 func TestLostTokenIsMadeAnewByHand(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, longLease)
-	running := f.start(f.url, "--workers", "3")
+	f := newFleet(t, longLease, tick)
+	running := f.run(f.url, "--workers", "3")
 	f.awaitShared(3, 1)
-	f.arrive(50)
-	running.stop()
+	f.awaitRows(50)
+	if err := running.Stop(patience); err != nil {
+		t.Fatal(err)
+	}
 	f.purge("outbox", 1)
-	f.start(f.url, "--workers", "3")
+	f.run(f.url, "--workers", "3")
 	f.await("the loss is noticed", "select exists (select from modulo.tokens where number = 1 and problem like 'the token is gone%')")
-	f.arrive(150) // from the others
+	f.awaitRows(150) // from the others
 	if out := f.output("status"); !strings.Contains(out, "token trouble") {
 		t.Errorf("status:\n%s", out)
 	}
@@ -88,11 +92,9 @@ func (f *fleet) purge(job string, worker int) {
 // output is what a command of the program prints.
 func (f *fleet) output(args ...string) string {
 	f.t.Helper()
-	cmd := exec.CommandContext(f.t.Context(), program, append(args, "--config", f.config, "--database-url", f.url)...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		f.t.Fatalf("modulo %s: %v\n%s", strings.Join(args, " "), err, out)
+	out, code, err := programtest.Run(f.t.Context(), append(args, "--config", f.config, "--database-url", f.url)...)
+	if err != nil || code != 0 {
+		f.t.Fatalf("modulo %v: exit code %d, %v\n%s", args, code, err, out)
 	}
 	return string(out)
 }

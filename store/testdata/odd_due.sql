@@ -1,4 +1,4 @@
-select f.row_id, f.attempts, f.mark_only, r.*
+select (select 0::bigint), f.row_id, f.attempts, f.mark_only, r.*
 from (
   select f.row_id, f.attempts, f.delivered or f.discarded_at is not null as mark_only
   from modulo.failures as f

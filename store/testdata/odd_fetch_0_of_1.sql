@@ -1,4 +1,4 @@
-select r.* from (
+select (select 0::bigint), r.* from (
   select t."Ord-er"::bigint, nullif(t."customer id"::text, ''), (select row_to_json(c.*) from (select t."Ord-er", t."q""") as c)::text, null::float8
   from "Bil""ling"."select" as t
   where (

@@ -1,4 +1,4 @@
-select f.row_id, f.attempts, f.mark_only, r.*
+select (select ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint), f.row_id, f.attempts, f.mark_only, r.*
 from (
   select f.row_id, f.attempts, f.delivered or f.discarded_at is not null as mark_only
   from modulo.failures as f
