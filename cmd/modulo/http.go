@@ -28,7 +28,7 @@ const (
 )
 
 // listenHTTP opens the address of the configuration; nil where HTTP is off. Two instances on one machine need no
-// settings: where the default port is taken, and nobody has asked for it, any other one will do.
+// settings: where the default port is taken, and nobody has asked for it, any other one will do; or none.
 func listenHTTP(ctx context.Context, c *config.Config, log zerolog.Logger) (net.Listener, error) {
 	address, chosen := c.Listen()
 	if address == "" {
@@ -39,6 +39,10 @@ func listenHTTP(ctx context.Context, c *config.Config, log zerolog.Logger) (net.
 	if errors.Is(err, syscall.EADDRINUSE) && !chosen {
 		log.Warn().Str("taken", address).Msg("http: the default port is taken, using another one; choose one by --http")
 		listener, err = sockets.Listen(ctx, "tcp", "127.0.0.1:0")
+	}
+	if err != nil && !chosen {
+		log.Warn().Err(err).Msg("http: the default address cannot be used: no metrics, no probes; choose one by --http")
+		return nil, nil
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, exit(exitRuntime, fmt.Errorf("http: %w; choose another address by --http, or --http off", err))
