@@ -83,7 +83,9 @@ func TestListenByMigration(t *testing.T) {
 	if code := running.end(); code != 0 || !strings.Contains(running.err.String(), "create trigger modulo_rows") {
 		t.Errorf("exit code %d, missing: %s\n%s", code, missing, running.err.String())
 	}
-	f.ok("migrate", "down", "--yes")
+	for one[int](f, "select max(version_id)::int from modulo.schema_version") >= 3 { // the migration that has the trigger
+		f.ok("migrate", "down", "--yes")
+	}
 	f.ok("migrate", "up")
 	if one[bool](f, enabledSQL) {
 		t.Error("the trigger is enabled without a job that asks for it")
