@@ -297,3 +297,35 @@ func (f *tokened) inject(queue, body string) {
 
 // newLineage has names that no other test uses.
 func newLineage() *lineage { return &lineage{name: fmt.Sprint(time.Now().UnixNano(), ".")} }
+
+// wantWithout connects as a user who, or in a way that, can keep no token: it is gone without where it is not required,
+// and refused where it is.
+func wantWithout(t *testing.T, addr string, cfg stomp.Config, why string) {
+	t.Helper()
+	cfg.Hosts = []stomp.Host{{Address: addr, Username: "app", Password: "app"}}
+	b, err := stomp.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, required := range []bool{false, true} {
+		p := b.Publisher(&stomp.TokenConfig{Job: "outbox", Shard: jobs.Shard{Of: 1}, Lineage: newLineage(), Required: required})
+		recall, err := p.Connect(t.Context())
+		if required {
+			if failed := brokertest.ConnectFailed(t, err); failed.Fault != jobs.FaultConfiguration || !strings.Contains(failed.Error(), why) {
+				t.Errorf("required: %s: %v", failed.Fault, failed)
+			}
+			continue
+		}
+		if err != nil || recall.Kept || !strings.Contains(recall.Without, why) {
+			t.Errorf("not required: %+v, %v", recall, err)
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestTokenNeedsTransactions(t *testing.T) {
+	t.Parallel()
+	wantWithout(t, address(testservers.Broker(t).URL()), stomp.Config{Confirm: stomp.Receipt}, "confirm is receipt")
+}

@@ -66,6 +66,8 @@ func TestForbiddenQueue(t *testing.T) {
 		}
 		brokertest.SameTexts(t, broker.Drain(t, queue), append(good, after...))
 	})
+	// The same user may not make a token: where none is required, the worker goes on without, and says so.
+	wantWithout(t, address(mq.URL()), stomp.Config{}, "not authorized")
 }
 
 // What an ERROR means for the batch, by when it comes and what it says.
