@@ -64,9 +64,10 @@ type keeper struct {
 
 	claim jobs.TokenClaim // of this connection; Made: going on without the token would give up a promise
 
-	current token   // held, or written by the last COMMIT and on its way back
-	ack     string  // id by which the held one is acknowledged; empty: on its way
-	named   []int64 // rows that current names
+	current token     // held, or written by the last COMMIT and on its way back
+	ack     string    // id by which the held one is acknowledged; empty: on its way
+	named   []int64   // rows that current names
+	since   time.Time // of current, here
 }
 
 // tokenQueue is a queue per lineage, so that installations that share a broker cannot meet.
@@ -334,7 +335,7 @@ func (k *keeper) arrived(c *conn) func() (bool, error) {
 		if expected := k.current; expected.Serial != 0 && (t.Serial != expected.Serial || t.Epoch != expected.Epoch) {
 			return false, fmt.Errorf("%w: number %d of epoch %d came, not %d of %d", errTwoTokens, t.Serial, t.Epoch, expected.Serial, expected.Epoch)
 		}
-		k.current, k.named, k.ack = t, rows, l.ack
+		k.current, k.named, k.ack, k.since = t, rows, l.ack, time.Now()
 		return true, nil
 	}
 }

@@ -74,10 +74,24 @@ func newTokened(t *testing.T) *tokened {
 	return &tokened{t: t, target: target, lineage: newLineage(), queue: brokertest.Queue(t)}
 }
 
+// tokenRefresh makes every Forget write the token anew.
+const tokenRefresh = time.Nanosecond
+
+// token is what the token queue holds, seen beside its owner.
+func (f *tokened) token() string {
+	f.t.Helper()
+	claim, _ := f.lineage.Claim(f.t.Context())
+	tokens := f.target.Browse(f.t, "/queue/"+stomp.DefaultTokenPrefix+"outbox.3."+claim.Lineage)
+	if len(tokens) != 1 {
+		f.t.Fatalf("%d tokens", len(tokens))
+	}
+	return tokens[0].Text()
+}
+
 // publisher is one owner of the worker, with an epoch of its own.
 func (f *tokened) publisher(addr string, epoch int64) jobs.Publisher {
 	f.t.Helper()
-	b, err := stomp.New(stomp.Config{Hosts: []stomp.Host{{Address: addr}}, Heartbeat: 500 * time.Millisecond, ReceiptTimeout: 5 * time.Second})
+	b, err := stomp.New(stomp.Config{Hosts: []stomp.Host{{Address: addr}}, Heartbeat: 500 * time.Millisecond, ReceiptTimeout: 5 * time.Second, TokenRefresh: tokenRefresh})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -159,6 +173,13 @@ func TestTokenRecallsTheLastBatches(t *testing.T) {
 	}
 	_ = next.Close()
 	wantRecall(t, f.connect(next), true)
+	before := f.token()
+	if err := next.Forget(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if after := f.token(); after == before {
+		t.Errorf("the token is as it was: %s", after)
+	}
 	f.publish(next, 1)
 	_ = next.Close()
 	f.lineage.timeline++ // the database has failed over: ids may be those of other rows

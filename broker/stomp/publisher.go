@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"modulo/jobs"
 )
@@ -118,9 +119,10 @@ func (p *Publisher) Publish(ctx context.Context, messages []jobs.Message, open [
 	return p.publish(ctx, messages, open)
 }
 
-// Forget empties the token, if it names rows.
+// Forget empties the token, if it names rows. It also writes one anew that has become old: a message that lies in the
+// broker's journal for ever keeps the files around it from being removed.
 func (p *Publisher) Forget(ctx context.Context) error {
-	if p.conn == nil || p.keeper == nil || len(p.keeper.named) == 0 {
+	if p.conn == nil || p.keeper == nil || len(p.keeper.named) == 0 && time.Since(p.keeper.since) < p.cfg.TokenRefresh {
 		return nil
 	}
 	return p.publish(ctx, nil, nil)
