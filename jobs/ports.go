@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"time"
 )
 
@@ -15,8 +16,8 @@ type Rows interface {
 	// claimed: the caller drops those it has in flight. ErrMoved: see there.
 	Fetch(ctx context.Context, from int64) (Batch, error)
 
-	// Pending returns those of the ids (sorted) that are pending still, in order.
-	Pending(ctx context.Context, ids []int64) ([]int64, error)
+	// Pending returns the rows with these ids (sorted) that are pending still, in order, with a record in Failures or not.
+	Pending(ctx context.Context, ids []int64) (Batch, error)
 
 	// MarkDone runs the done statement for the ids (sorted, distinct) in one statement. It is idempotent and not
 	// fenced: who holds a receipt tells the truth. A *MarkRefused says that a row, not the database, is the cause,
@@ -67,9 +68,23 @@ type Recall struct {
 	// Kept says that the broker keeps a record: it holds the messages of Rows, and of the worker's other rows only
 	// those that were marked, or open in an earlier Publish. False: nothing is known.
 	Kept bool
-	Rows []int64 // sorted
+	Rows []Delivered // by row id
 	// Without is why the broker keeps no record although one was wanted; empty: it does, or none was.
 	Without string
+}
+
+// Delivered is a row whose message the broker holds. Event tells it from another row that has the id at another time, as
+// after a table was emptied or a database was set back.
+type Delivered struct {
+	RowID int64
+	Event uint32 // EventSum
+}
+
+// EventSum is a sum over an event id.
+func EventSum(eventID []byte) uint32 {
+	sum := fnv.New32a()
+	_, _ = sum.Write(eventID) // never fails
+	return sum.Sum32()
 }
 
 // TokenClaim says which token on the broker is a worker's record of what was sent, and what its rows' ids refer to.

@@ -113,14 +113,14 @@ func (c *counters) MarkDone(_ context.Context, ids []int64) error {
 	return nil
 }
 
-func (c *counters) Due(context.Context, int64) (Batch, int, error)    { return Batch{}, 0, nil }
-func (c *counters) Park(context.Context, []Failure) error             { return nil }
-func (c *counters) Settle(context.Context, []int64) error             { return nil }
-func (c *counters) Connect(context.Context) (Recall, error)           { return Recall{}, nil }
-func (c *counters) Forget(context.Context) error                      { return nil }
-func (c *counters) Pending(context.Context, []int64) ([]int64, error) { return nil, nil }
-func (c *counters) Atomic() bool                                      { return true }
-func (c *counters) Close() error                                      { return nil }
+func (c *counters) Due(context.Context, int64) (Batch, int, error)  { return Batch{}, 0, nil }
+func (c *counters) Park(context.Context, []Failure) error           { return nil }
+func (c *counters) Settle(context.Context, []int64) error           { return nil }
+func (c *counters) Connect(context.Context) (Recall, error)         { return Recall{}, nil }
+func (c *counters) Forget(context.Context) error                    { return nil }
+func (c *counters) Pending(context.Context, []int64) (Batch, error) { return Batch{}, nil }
+func (c *counters) Atomic() bool                                    { return true }
+func (c *counters) Close() error                                    { return nil }
 func (c *counters) Publish(ctx context.Context, messages []Message, _ []int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -51,42 +52,67 @@ func (w *Worker) reconnect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if recall.Kept && slices.ContainsFunc(recall.Rows, w.doubts) {
+	if !recall.Kept {
+		return nil
+	}
+	if slices.ContainsFunc(recall.Rows, w.doubts) {
 		w.disconnect()
 		return errUnsettled
 	}
+	clear(w.doubtful) // the broker does not hold them
 	return nil
 }
 
-func (w *Worker) doubts(id int64) bool {
-	_, doubtful := w.doubtful[id]
+func (w *Worker) doubts(row Delivered) bool {
+	_, doubtful := w.doubtful[row.RowID]
 	return doubtful
 }
 
 // markRecalled marks the rows that the broker turns out to hold: of this worker's own those of unknown outcome, of an
-// earlier owner's all that are pending. What the broker does not recall it does not hold.
+// earlier owner's all. What the broker does not recall it does not hold.
 func (w *Worker) markRecalled(ctx, finish context.Context, recall Recall, outcome *Outcome) error {
 	if !recall.Kept {
 		return nil
 	}
-	var confirmed []int64
-	for _, id := range recall.Rows {
-		if w.doubts(id) {
-			confirmed = append(confirmed, id)
-		}
+	delivered := recall.Rows
+	if !w.Unsettled || w.recalled {
+		delivered = slices.DeleteFunc(slices.Clone(delivered), func(row Delivered) bool { return !w.doubts(row) })
 	}
-	if w.Unsettled && !w.recalled {
-		pending, err := w.Rows.Pending(ctx, recall.Rows)
-		if err != nil {
-			return err
-		}
-		confirmed = pending
-	}
-	if len(confirmed) > 0 {
-		w.Log.Info().Int("rows", len(confirmed)).Msg("the broker holds rows whose receipt got lost; they are marked, not sent again")
+	confirmed, err := w.stillPending(ctx, delivered)
+	if err != nil {
+		return err
 	}
 	clear(w.doubtful)
 	return w.mark(finish, confirmed, w.Failures.Settle, outcome)
+}
+
+// stillPending returns the ids of those rows that are pending, and whose event is the one that was delivered: an id alone
+// may belong to another row by now.
+func (w *Worker) stillPending(ctx context.Context, delivered []Delivered) (ids []int64, err error) {
+	if len(delivered) == 0 {
+		return nil, nil
+	}
+	events := make(map[int64]uint32, len(delivered))
+	for _, row := range delivered {
+		events[row.RowID] = row.Event
+	}
+	batch, err := w.Rows.Pending(ctx, slices.Sorted(maps.Keys(events)))
+	if err != nil {
+		return nil, err
+	}
+	messages, _ := w.builder.Build(batch) // what cannot be built was never sent
+	for _, m := range messages {
+		if events[m.RowID] == EventSum(m.EventID) {
+			ids = append(ids, m.RowID)
+		}
+	}
+	if len(ids) > 0 {
+		w.Log.Info().Int("rows", len(ids)).Msg("the broker holds rows whose receipt got lost; they are marked, not sent again")
+	}
+	if others := len(batch.Rows) - len(ids); others > 0 {
+		w.Log.Warn().Int("rows", others).Msg("rows have the ids of delivered ones, but other events: they are sent")
+	}
+	return ids, nil
 }
 
 // Settle marks what an earlier owner may have left without a mark, and sends nothing. It tries until that is done, ctx

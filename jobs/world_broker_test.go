@@ -20,7 +20,15 @@ func (w *world) Connect(ctx context.Context) (Recall, error) {
 		return Recall{}, &ConnectError{Fault: FaultConnection, Err: errSim}
 	}
 	w.connected = true
-	return Recall{Kept: w.recalls, Rows: slices.Clone(w.recall)}, nil
+	return Recall{Kept: w.recalls, Rows: deliveredRows(w.recall)}, nil
+}
+
+// deliveredRows are rows as the broker names them. All events have the same id here.
+func deliveredRows(ids []int64) (rows []Delivered) {
+	for _, id := range ids {
+		rows = append(rows, Delivered{id, EventSum([]byte("test"))})
+	}
+	return rows
 }
 
 // Forget empties what the broker recalls.

@@ -268,13 +268,18 @@ func (w *world) Fetch(ctx context.Context, from int64) (Batch, error) {
 	return batch, nil
 }
 
-func (w *world) Pending(ctx context.Context, ids []int64) ([]int64, error) {
+func (w *world) Pending(ctx context.Context, ids []int64) (batch Batch, err error) {
 	w.lock.Lock()
 	defer w.lock.Unlock()
 	if ctx.Err() != nil || w.strike(fetching, "pending fails") {
-		return nil, errSim
+		return Batch{}, errSim
 	}
-	return slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return !w.table[id].pending }), nil
+	for _, id := range ids {
+		if w.table[id].pending {
+			batch.Rows = append(batch.Rows, w.row(id))
+		}
+	}
+	return batch, nil
 }
 
 func (w *world) MarkDone(ctx context.Context, ids []int64) error {

@@ -152,10 +152,11 @@ func (s *statements) mark() string {
 		"  and $4::bigint in (0, %s)", s.table, s.doneSet, s.id, s.id, s.here())
 }
 
-// pending selects those of the ids that are pending. $1 are the ids, $2 and $3 the lowest and highest.
+// pending selects what fetch does of the rows with the given ids. $1 are the ids, $2 and $3 the lowest and highest.
 func (s *statements) pending() string {
-	return fmt.Sprintf("select t.%[1]s::bigint from %[2]s as t where (\n%[3]s\n)\n"+
-		"and t.%[1]s = any($1::bigint[]) and t.%[1]s between $2::bigint and $3::bigint\norder by t.%[1]s", s.id, s.table, s.where)
+	return fmt.Sprintf("select %[4]s, %[5]s\nfrom %[2]s as t\nwhere (\n%[3]s\n)\n"+
+		"and t.%[1]s = any($1::bigint[]) and t.%[1]s between $2::bigint and $3::bigint\norder by t.%[1]s",
+		s.id, s.table, s.where, s.here(), s.columns())
 }
 
 // settle is mark, and removes the records of the rows in the same statement.

@@ -26,8 +26,15 @@ returning lineage, made`
 const tokenMadeSQL = `update modulo.tokens set made = true, problem = null, noted_at = clock_timestamp()
 where job = $1::text and number = $2::int and lineage = $4::text and ` + ownedSQL
 
-const reportTokenSQL = `update modulo.tokens set problem = nullif($4::text, ''), noted_at = clock_timestamp()
-where job = $1::text and number = $2::int and problem is distinct from nullif($4::text, '') and ` + ownedSQL
+const reportTokenSQL = `update modulo.tokens set problem = $4::text, noted_at = clock_timestamp()
+where job = $1::text and number = $2::int and problem is distinct from $4::text and ` + ownedSQL
+
+// tokenHeldSQL says whether the worker still is its owner's, and takes back what was wrong with its token.
+const tokenHeldSQL = `with cleared as (
+  update modulo.tokens set problem = null, noted_at = clock_timestamp()
+  where job = $1::text and number = $2::int and problem is not null and ` + ownedSQL + `
+)
+select ` + ownedSQL
 
 // lineageLength is how many digits of a random number tell lineages apart.
 const lineageLength = 12
@@ -67,7 +74,22 @@ func (w *WorkerRows) Made(ctx context.Context, name string) error {
 	return nil
 }
 
-// Report notes what is wrong with the token; an empty text that nothing is.
+// Held says that the token is in this worker's hands, and nothing is wrong with it.
+func (w *WorkerRows) Held(ctx context.Context) error {
+	ctx, cancel := w.source.db.bounded(ctx)
+	defer cancel()
+	var owned bool
+	err := w.source.db.pool.QueryRow(ctx, tokenHeldSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch).Scan(&owned)
+	if err == nil && !owned {
+		err = jobs.ErrFenced
+	}
+	if err != nil {
+		return w.failed("note token", err)
+	}
+	return nil
+}
+
+// Report notes what is wrong with the token.
 func (w *WorkerRows) Report(ctx context.Context, problem string) error {
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()

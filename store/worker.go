@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"modulo/jobs"
@@ -76,21 +75,31 @@ func (w *WorkerRows) Fetch(ctx context.Context, from int64) (jobs.Batch, error) 
 }
 
 // Pending implements jobs.Rows.
-func (w *WorkerRows) Pending(ctx context.Context, ids []int64) ([]int64, error) {
+func (w *WorkerRows) Pending(ctx context.Context, ids []int64) (jobs.Batch, error) {
 	if len(ids) == 0 {
-		return nil, nil
+		return jobs.Batch{}, nil
 	}
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
-	rows, err := w.source.db.pool.Query(ctx, w.source.pending, ids, ids[0], ids[len(ids)-1])
+	result, err := w.source.db.pool.Query(ctx, w.source.pending, w.source.fetchFormats, ids, ids[0], ids[len(ids)-1])
 	if err != nil {
-		return nil, w.failed("look for pending rows", err)
+		return jobs.Batch{}, w.failed("look for pending rows", err)
 	}
-	pending, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return nil, w.failed("look for pending rows", err)
+	defer result.Close()
+	reader := rowReader{head: fetchHead, fields: len(w.source.sql.fields)}
+	for result.Next() {
+		err := w.pinText(result.RawValues()[0])
+		if err == nil {
+			_, err = reader.read(result)
+		}
+		if err != nil {
+			return jobs.Batch{}, w.failed("look for pending rows", err)
+		}
 	}
-	return pending, nil
+	if err := result.Err(); err != nil {
+		return jobs.Batch{}, w.failed("look for pending rows", err)
+	}
+	return reader.batch(w.source.binary, false), nil
 }
 
 // MarkDone implements jobs.Rows.

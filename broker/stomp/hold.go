@@ -32,7 +32,10 @@ type Lineage interface {
 	Claim(ctx context.Context) (jobs.TokenClaim, error)
 	// Made says that the queue holds the token of the lineage.
 	Made(ctx context.Context, name string) error
-	// Report notes what is wrong with the token, for people; empty: nothing is.
+	// Held says that this publisher holds the token, and nothing is wrong with it. Only from now on nobody else can send:
+	// who owned the worker between Claim and the token's arrival may have sent rows that the caller knows nothing of.
+	Held(ctx context.Context) error
+	// Report notes what is wrong with the token, for people.
 	Report(ctx context.Context, problem string) error
 }
 
@@ -64,10 +67,10 @@ type keeper struct {
 
 	claim jobs.TokenClaim // of this connection; Made: going on without the token would give up a promise
 
-	current token     // held, or written by the last COMMIT and on its way back
-	ack     string    // id by which the held one is acknowledged; empty: on its way
-	named   []int64   // rows that current names
-	since   time.Time // of current, here
+	current token            // held, or written by the last COMMIT and on its way back
+	ack     string           // id by which the held one is acknowledged; empty: on its way
+	named   []jobs.Delivered // rows that current names, by id
+	since   time.Time        // of current, here
 }
 
 // tokenQueue is a queue per lineage, so that installations that share a broker cannot meet.
@@ -151,7 +154,7 @@ func (c *conn) nudge(ctx context.Context) error {
 
 // hold gets the token on a new connection and returns the rows that it names. kept is false where the token was only
 // made now, or the database has failed over since: of what was sent before nothing is known.
-func (p *Publisher) hold(ctx context.Context) (rows []int64, kept bool, err error) {
+func (p *Publisher) hold(ctx context.Context) (rows []jobs.Delivered, kept bool, err error) {
 	k := p.keeper
 	claim, err := k.Lineage.Claim(ctx)
 	if err != nil {
@@ -170,8 +173,8 @@ func (p *Publisher) hold(ctx context.Context) (rows []int64, kept bool, err erro
 	if err := p.fetchToken(ctx); err != nil {
 		return nil, false, p.reportToken(ctx, err)
 	}
-	if err := p.reportToken(ctx, nil); err != nil {
-		return nil, false, err
+	if err := k.Lineage.Held(ctx); err != nil {
+		return nil, false, fmt.Errorf("token: %w", err)
 	}
 	if k.current.Timeline != claim.Timeline {
 		return nil, false, nil // ids of another history of the database: they may be those of other rows now
@@ -179,18 +182,10 @@ func (p *Publisher) hold(ctx context.Context) (rows []int64, kept bool, err erro
 	return k.named, claim.Made, nil
 }
 
-// reportToken writes down what only a person can put right, and that it is right again.
+// reportToken writes down what only a person can put right, as far as the database takes it, and returns the error.
 func (p *Publisher) reportToken(ctx context.Context, err error) error {
-	problem := ""
-	switch {
-	case err == nil:
-	case needsPerson(err):
-		problem = err.Error()
-	default:
-		return err
-	}
-	if reportErr := p.keeper.Lineage.Report(ctx, problem); reportErr != nil && err == nil {
-		return fmt.Errorf("token: %w", reportErr)
+	if needsPerson(err) {
+		_ = p.keeper.Lineage.Report(ctx, err.Error()) // it is tried again with the next connection, and logged anyway
 	}
 	return err
 }
@@ -349,21 +344,27 @@ func (k *keeper) away() bool { return k.ack == "" }
 // appendSuccessor appends the frames that replace the held token in a transaction. The new one names the rows of these
 // messages and those that are open.
 func (k *keeper) appendSuccessor(b []byte, d dialect, transaction string, messages []jobs.Message, open []int64) []byte {
-	rows := make([]int64, 0, len(open)+len(messages))
-	rows = append(rows, open...)
-	for i := range messages {
-		rows = append(rows, messages[i].RowID)
+	rows := make([]jobs.Delivered, 0, len(open)+len(messages))
+	for _, id := range open {
+		if at, known := slices.BinarySearchFunc(k.named, id, compareRow); known {
+			rows = append(rows, k.named[at])
+		}
 	}
-	slices.Sort(rows)
-	rows = slices.Compact(rows)
+	for i := range messages {
+		rows = append(rows, jobs.Delivered{RowID: messages[i].RowID, Event: jobs.EventSum(messages[i].EventID)})
+	}
+	slices.SortStableFunc(rows, func(a, b jobs.Delivered) int { return cmp.Compare(a.RowID, b.RowID) })
+	rows = slices.CompactFunc(rows, func(a, b jobs.Delivered) bool { return a.RowID == b.RowID })
 	b = append(b, "ACK\nid:"...)
 	b = appendEscaped(b, k.ack)
 	b = append(b, "\ntransaction:"...)
 	b = append(b, transaction...)
 	b = append(b, "\n\n\x00"...)
-	k.current, k.named, k.ack = k.current.next(k.Shard, k.claim.Timeline, rows), rows, ""
+	k.current, k.named, k.ack, k.since = k.current.next(k.Shard, k.claim.Timeline, rows), rows, "", time.Now()
 	return appendSend(b, d, []byte("transaction:"+transaction+"\n"), 0, k.message(k.current))
 }
+
+func compareRow(row jobs.Delivered, id int64) int { return cmp.Compare(row.RowID, id) }
 
 // awaitToken waits until the token of the last COMMIT is back.
 func (p *Publisher) awaitToken(ctx context.Context) error {
