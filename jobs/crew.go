@@ -16,8 +16,9 @@ type crew struct {
 	newWorker NewWorkerFunc
 	log       zerolog.Logger
 
-	mu      sync.Mutex // the clock triggers from goroutines of its own
-	runners map[int]*runner
+	mu        sync.Mutex     // the clock triggers from goroutines of its own
+	inherited map[Shard]Rest // of the workers owned, from their last owners
+	runners   map[int]*runner
 
 	state     JobState // as of the last tick
 	known     bool     // there was a tick
@@ -80,15 +81,19 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState, moved b
 			return nil, false, nil
 		}
 	}
+	c.inherit(state.Owned)
 	for _, owned := range state.Owned {
 		r := c.runners[owned.Number]
+		if r == nil {
+			owned.Rest = c.inherited[owned.Shard]
+		}
 		stop := owned.GiveBack || state.Paused || ctx.Err() != nil
 		switch {
 		case r != nil && !r.hasEnded():
 			if stop && !r.settles || moved {
 				r.stop()
 			}
-		case owned.GiveBack && owned.Unsettled && r == nil && ctx.Err() == nil && !state.Hold:
+		case owned.GiveBack && state.Next != 0 && owned.Unsettled && owned.Open && r == nil && ctx.Err() == nil && !state.Hold:
 			if err := c.start(ctx, m, owned); err != nil {
 				return nil, true, err
 			}
@@ -117,6 +122,20 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState, moved b
 	}
 	c.known, c.triggered = true, state.Triggered
 	return released, true, nil
+}
+
+// inherit remembers what the last owners left: the tick that takes a worker tells, later ones know only that it has an
+// owner now.
+func (c *crew) inherit(owned []Owned) {
+	left := make(map[Shard]Rest, len(owned))
+	for _, o := range owned {
+		rest, known := c.inherited[o.Shard]
+		if !known {
+			rest = o.Rest
+		}
+		left[o.Shard] = rest
+	}
+	c.inherited = left
 }
 
 // start runs a worker; one that is to be given back only settles. At intervals it begins with a pass; by a cron
@@ -170,6 +189,7 @@ func (c *crew) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.runners)
+	clear(c.inherited)
 }
 
 // unownedPatience is how many ticks workers may be without an owner before that is told.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -61,27 +62,33 @@ func (s *Service) ownAll(ctx context.Context, m *membership) (Tick, error) {
 	}
 }
 
-// settleAll settles and gives back what keeps a change of K waiting.
+// settleAll settles and gives back what keeps changes of K waiting.
 func (s *Service) settleAll(ctx context.Context, m *membership, state Tick) error {
 	for i, job := range state.Jobs {
-		var settled []Owned
-		for _, owned := range job.Owned {
-			if !owned.GiveBack {
-				continue
-			}
-			worker, err := s.NewWorker(ctx, s.Jobs[i], owned, m.lease)
-			if err != nil {
-				return fmt.Errorf("job %s, worker %d: %w", job.Job, owned.Number, err)
-			}
-			owned.Rest = worker.Settle(ctx)
-			settled = append(settled, owned)
+		owned := slices.DeleteFunc(slices.Clone(job.Owned), func(o Owned) bool { return !o.GiveBack })
+		problems := make([]error, len(owned))
+		var running sync.WaitGroup
+		for n := range owned {
+			running.Go(func() { problems[n] = s.settleWorker(ctx, m, s.Jobs[i], &owned[n]) })
 		}
-		if len(settled) == 0 {
-			continue
-		}
-		if err := m.instance.Release(ctx, job.Job, settled); err != nil {
+		running.Wait()
+		if err := errors.Join(problems...); err != nil || len(owned) == 0 {
 			return err
 		}
+		if err := m.instance.Release(ctx, job.Job, owned); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) settleWorker(ctx context.Context, m *membership, job *Job, owned *Owned) error {
+	worker, err := s.NewWorker(ctx, job, *owned, m.lease)
+	if err == nil {
+		owned.Rest, err = worker.settleOnce(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("job %s, worker %d: %w", job.Name, owned.Number, err)
 	}
 	return nil
 }

@@ -58,7 +58,8 @@ type JobState struct {
 type Owned struct {
 	Shard
 	Rest          // of the last owner; on Release: of this one
-	GiveBack bool // finish the batch, stop, and release; if it is unsettled and was not started: settle it, and release
+	GiveBack bool // finish the batch, stop, and release; if it is open and was not started: settle it, and release
+	Open     bool // the last owner left something unsettled, and the broker has a record of it
 	Takeover Takeover
 }
 

@@ -134,6 +134,18 @@ func (w *Worker) Settle(ctx context.Context) Rest {
 	}
 }
 
+// settleOnce is Settle with one try; its error says why that did not work.
+func (w *Worker) settleOnce(ctx context.Context) (Rest, error) {
+	defer w.leave()
+	held, cancel := w.Lease.Bind(ctx)
+	defer cancel()
+	var outcome Outcome
+	finish, stop := outlive(ctx, w.Grace)
+	defer stop()
+	err := guard(func() error { return w.settle(held, finish, &outcome) })
+	return Rest{Unfinished: true, Unsettled: w.unsettled()}, err
+}
+
 // unsettled says whether the broker may hold rows that have no mark.
 func (w *Worker) unsettled() bool {
 	return w.Unsettled && !w.recalled || len(w.unmarked) > 0 || len(w.doubtful) > 0

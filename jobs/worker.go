@@ -124,12 +124,8 @@ func (w *Worker) run(ctx context.Context, triggers <-chan struct{}) (unfinished 
 	defer cancel()
 	faults := backoff{min: minPause, max: maxPause}
 	for again := false; ; {
-		if !again {
-			select {
-			case <-held.Done():
-				return len(triggers) > 0
-			case <-triggers:
-			}
+		if !again && !w.rest(held, triggers) {
+			return len(triggers) > 0
 		}
 		outcome, err := w.Pass(ctx)
 		again = outcome.again || err != nil
@@ -140,6 +136,22 @@ func (w *Worker) run(ctx context.Context, triggers <-chan struct{}) (unfinished 
 		}
 		if held.Err() != nil {
 			return true
+		}
+	}
+}
+
+// rest waits for a trigger; false if ctx ended first. Meanwhile the broker is let forget.
+func (w *Worker) rest(held context.Context, triggers <-chan struct{}) bool {
+	idle := time.NewTimer(forgetAfter)
+	defer idle.Stop()
+	for {
+		select {
+		case <-held.Done():
+			return false
+		case <-triggers:
+			return true
+		case <-idle.C:
+			w.forget(held)
 		}
 	}
 }
@@ -203,6 +215,27 @@ func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
 	return nil
 }
 
+// forgetAfter is how long a worker rests before the broker is told that everything is marked; forgetPatience is how long
+// that may take.
+const (
+	forgetAfter    = time.Second
+	forgetPatience = time.Second
+)
+
+// forget lets the broker forget the rows of the last batches, if all of them are marked.
+func (w *Worker) forget(ctx context.Context) {
+	if w.unsettled() {
+		return
+	}
+	held, unbind := w.Lease.Bind(ctx)
+	defer unbind()
+	held, cancel := context.WithTimeout(held, forgetPatience)
+	defer cancel()
+	if err := guard(func() error { return w.Publisher.Forget(held) }); err != nil {
+		w.Log.Debug().Err(err).Msg("the broker goes on naming rows that are marked")
+	}
+}
+
 func (w *Worker) disconnect() {
 	if err := w.Publisher.Close(); err != nil {
 		w.Log.Debug().Err(err).Msg("disconnect")
@@ -212,10 +245,11 @@ func (w *Worker) disconnect() {
 // leave frees the connection and tells what a stop could not finish.
 func (w *Worker) leave() {
 	w.tellPasses()
+	w.forget(context.Background())
 	w.disconnect()
 	w.Observer.Did(w.id, StepLeave, 0, 0, nil)
 	if n := len(w.unmarked); n > 0 {
-		w.Log.Error().Int("rows", n).Msg("stopped before confirmed rows were marked done: they will be sent again")
+		w.Log.Error().Int("rows", n).Msg("stopped before confirmed rows were marked done")
 	}
 }
 

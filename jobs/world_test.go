@@ -65,6 +65,7 @@ type world struct {
 	ledger    map[int64]*record
 	connected bool
 	recall    []int64        // rows that the broker names
+	others    bool           // the rows that it names had other events: the table was emptied since
 	delivered []int64        // what the broker holds, in order
 	confirmed map[int64]bool // rows of receipts that are not marked yet
 	sendings  map[int64]int

@@ -181,6 +181,7 @@ func (i *instance) acquire(ctx context.Context, conn *pgx.Conn, statement string
 		var isNew bool
 		err = row.Scan(&o.Number, &o.Epoch, &o.Unfinished, &o.Unsettled, &isNew)
 		o.Takeover = takeover(isNew, o.Unfinished)
+		o.Open = state.Next != 0 // that is why it was taken
 		return o, err
 	})
 	if hasCode(err, codeForeignKeyViolation) {

@@ -169,6 +169,7 @@ func (j *jobView) state(id string) jobs.JobState {
 			s.Owned = append(s.Owned, jobs.Owned{
 				Shard: jobs.Shard{Number: p.number, Of: j.workers, Epoch: p.epoch},
 				Rest:  jobs.Rest{Unfinished: p.unfinished, Unsettled: p.unsettled},
+				Open:  p.open,
 			})
 		}
 	}

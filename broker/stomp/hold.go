@@ -44,15 +44,17 @@ var (
 	errTokenHeld   = errors.New("the token is held by a connection that the broker has not given up yet")
 	errTokenAway   = errors.New("the token did not come back after a COMMIT")
 	errTwoTokens   = errors.New("there is more than one token in the queue: a copy was made")
+	errBrowse      = errors.New("the broker did not show the token queue to its end")
 	errTokenDenied = errors.New("no access to the token queue")
 )
 
 const (
 	tokenPatience  = 2 * time.Second        // for a token that nobody else holds
-	browsePatience = 2 * time.Second        // for the answer to a browse
+	browsePatience = 10 * time.Second       // for the answer to a browse
 	browsePause    = 500 * time.Millisecond // between two browses that see nothing
 	browses        = 3                      // that must see nothing before the token is taken for gone
 	heldPatience   = 5 * time.Second        // for one that another connection holds
+	heldLong       = 30 * time.Second       // beyond the broker's patience with a silent connection
 )
 
 const (
@@ -64,6 +66,11 @@ const (
 type keeper struct {
 	TokenConfig
 	queue string // destination
+	// doubted says that a transaction was refused, or was committed in part: the next connection renews the token, without
+	// the disowned rows.
+	doubted  bool
+	disowned []int64
+	held     time.Time // since when another connection has held it; zero: none has
 
 	claim jobs.TokenClaim // of this connection; Made: going on without the token would give up a promise
 
@@ -82,8 +89,9 @@ func tokenQueue(prefix, job string, worker int, lineage string) string {
 type mailbox struct {
 	mu      sync.Mutex
 	tokens  []letter
-	browsed int
-	browses int // that have ended
+	browse  string // subscription that browses
+	browsed int    // messages it has brought
+	ended   bool
 	changed chan struct{}
 }
 
@@ -96,11 +104,12 @@ type letter struct {
 func (m *mailbox) put(f *inbound) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch {
-	case string(f.get(frame.Subscription)) == tokenSubscription:
+	switch subscription := string(f.get(frame.Subscription)); {
+	case subscription == tokenSubscription:
 		m.tokens = append(m.tokens, letter{string(f.get(frame.Ack)), slices.Clone(f.body)})
+	case subscription != m.browse: // of a browse that was given up
 	case string(f.get("browser")) == "end":
-		m.browses++
+		m.ended = true
 	default:
 		m.browsed++
 	}
@@ -176,10 +185,41 @@ func (p *Publisher) hold(ctx context.Context) (rows []jobs.Delivered, kept bool,
 	if err := k.Lineage.Held(ctx); err != nil {
 		return nil, false, fmt.Errorf("token: %w", err)
 	}
+	if err := p.renew(ctx); err != nil {
+		return nil, false, err
+	}
 	if k.current.Timeline != claim.Timeline {
 		return nil, false, nil // ids of another history of the database: they may be those of other rows now
 	}
 	return k.named, claim.Made, nil
+}
+
+// renew replaces the token alone after a transaction whose refusal may have been about the token, or that was committed
+// although the broker complained about a frame: it goes on naming only what is known to be there.
+func (p *Publisher) renew(ctx context.Context) error {
+	k := p.keeper
+	if !k.doubted {
+		return nil
+	}
+	timeline := k.claim.Timeline
+	var known []int64
+	for _, row := range k.named {
+		if !slices.Contains(k.disowned, row.RowID) {
+			known = append(known, row.RowID)
+		}
+	}
+	k.claim.Timeline = k.current.Timeline // the ids stay those of the database that they came from
+	err := p.publishTransaction(ctx, nil, known)
+	p.conn.batch.settle()
+	k.claim.Timeline = timeline
+	switch {
+	case err == nil:
+		k.doubted, k.disowned = false, nil
+		return nil
+	case err.Fault == jobs.FaultMessage:
+		return p.reportToken(ctx, fmt.Errorf("%w: %w", errTokenDenied, err.Err))
+	}
+	return err.Err
 }
 
 // reportToken writes down what only a person can put right, as far as the database takes it, and returns the error.
@@ -274,7 +314,7 @@ func (p *Publisher) fetchToken(ctx context.Context) error {
 		switch {
 		case came || err != nil:
 		case there:
-			return errTokenHeld
+			return p.awaitHolder(ctx)
 		case tries+1 >= browses:
 			return errTokenGone
 		}
@@ -282,21 +322,33 @@ func (p *Publisher) fetchToken(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	k.held = time.Time{}
 	if count, err := p.browse(ctx, k.queue); err != nil || count > 1 { // nobody replaces it now: we hold it
 		return cmp.Or(err, errTwoTokens)
 	}
 	return nil
 }
 
-// browse counts the messages in a queue, also those that are with another connection.
+// awaitHolder says that another connection has the token. One that goes on for longer than the broker needs to miss its
+// heart-beats is written down, for people.
+func (p *Publisher) awaitHolder(ctx context.Context) error {
+	k := p.keeper
+	if k.held.IsZero() {
+		k.held = time.Now()
+	}
+	if time.Since(k.held) > heldLong+3*p.cfg.Heartbeat {
+		_ = k.Lineage.Report(ctx, errTokenHeld.Error()) // it is logged anyway
+	}
+	return errTokenHeld
+}
+
+// browse counts the messages in a queue, also those that are with another connection. A broker that does not say in time
+// that it has shown all is an error: what it has not shown may be there.
 func (p *Publisher) browse(ctx context.Context, queue string) (count int, err error) {
 	c := p.conn
-	c.mail.mu.Lock()
-	c.mail.browsed = 0
-	ended := c.mail.browses
-	c.mail.mu.Unlock()
-	id := fmt.Sprint(browseSubscription, p.receipt)
 	receipt := p.nextReceipts(1)
+	id := fmt.Sprint(browseSubscription, receipt)
+	c.mail.expectBrowse(id)
 	err = p.converse(ctx, receipt, func() {
 		p.buffer = appendCommand(p.buffer, frame.SUBSCRIBE, frame.Id, id, frame.Destination, queue,
 			frame.Ack, "auto", "browser", "true", frame.Receipt, fmt.Sprint(receipt))
@@ -307,13 +359,32 @@ func (p *Publisher) browse(ctx context.Context, queue string) (count int, err er
 	if err != nil {
 		return 0, err
 	}
-	_, err = c.awaitMail(ctx, browsePatience, func() (bool, error) {
-		c.mail.mu.Lock()
-		defer c.mail.mu.Unlock()
-		count = c.mail.browsed
-		return c.mail.browses > ended, nil
+	ended, err := c.awaitMail(ctx, browsePatience, func() (ended bool, _ error) {
+		count, ended = c.mail.browseResult()
+		return ended, nil
 	})
-	return count, err
+	if err == nil && !ended {
+		err = fmt.Errorf("%w within %s", errBrowse, browsePatience)
+	}
+	if err != nil {
+		return 0, err
+	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return count, c.send(ctx, appendCommand(nil, frame.UNSUBSCRIBE, frame.Id, id))
+}
+
+// expectBrowse begins a browse by this subscription.
+func (m *mailbox) expectBrowse(subscription string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.browse, m.browsed, m.ended = subscription, 0, false
+}
+
+func (m *mailbox) browseResult() (count int, ended bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.browsed, m.ended
 }
 
 // arrived takes the token out of the mailbox, once it is there, and checks that it is the one that must come next.

@@ -32,6 +32,9 @@ func (b *Broker) Inspect(ctx context.Context, tokens []TokenName) (Inspection, e
 		Address: p.conn.host.String(), Server: p.conn.server.String(), Confirm: p.confirm,
 		Tokens: p.confirm == Transaction && p.conn.server == classic,
 	}
+	if !found.Tokens {
+		return found, nil
+	}
 	for _, t := range tokens {
 		queue := tokenQueue(b.cfg.TokenPrefix, t.Job, t.Worker, t.Lineage)
 		count, err := p.browsePatiently(ctx, queue)

@@ -79,9 +79,9 @@ func (p *Publisher) recall(ctx context.Context) (jobs.Recall, error) {
 	var err error
 	switch {
 	case p.confirm != Transaction:
-		err = fmt.Errorf("%w: confirm is %s", errNoToken, p.confirm)
+		err = p.cannotHold(ctx, fmt.Errorf("%w: confirm is %s", errNoToken, p.confirm))
 	case p.conn.server != classic:
-		err = fmt.Errorf("%w: the broker is not ActiveMQ Classic", errNoToken)
+		err = p.cannotHold(ctx, fmt.Errorf("%w: the broker is not ActiveMQ Classic", errNoToken))
 	default:
 		rows, kept, holdErr := p.hold(ctx)
 		if holdErr == nil {
@@ -91,11 +91,25 @@ func (p *Publisher) recall(ctx context.Context) (jobs.Recall, error) {
 			return jobs.Recall{}, err
 		}
 	}
-	if p.keeper.Required {
+	if p.keeper.Required || p.keeper.claim.Made {
 		return jobs.Recall{}, err
 	}
 	p.keeper = nil
 	return jobs.Recall{Without: err.Error()}, nil
+}
+
+// cannotHold looks whether the worker has a token already: to go on without it would break a promise, which only
+// `repeats: possible` takes back.
+func (p *Publisher) cannotHold(ctx context.Context, why error) error {
+	claim, err := p.keeper.Lineage.Claim(ctx)
+	if err != nil {
+		return fmt.Errorf("token: %w", err)
+	}
+	p.keeper.claim = claim
+	if claim.Made {
+		return fmt.Errorf("%w; the worker has a token elsewhere: state `repeats: possible` to go on without", why)
+	}
+	return why
 }
 
 // oneLine joins the errors of several hosts for a log line.

@@ -23,6 +23,7 @@ func TestForbiddenQueue(t *testing.T) {
 		Permissions: []local.Permission{
 			{Name: ">", Read: "admins", Write: "admins", Admin: "admins"},
 			{Name: "open.>", Read: "admins", Write: "admins,apps", Admin: "admins,apps"},
+			{Name: "kept.>", Read: "admins,apps", Write: "admins", Admin: "admins,apps"},
 			{Topic: true, Name: ">", Read: "admins,apps", Write: "admins,apps", Admin: "admins,apps"},
 		},
 	})
@@ -68,6 +69,36 @@ func TestForbiddenQueue(t *testing.T) {
 	})
 	// The same user may not make a token: where none is required, the worker goes on without, and says so.
 	wantWithout(t, address(mq.URL()), stomp.Config{}, "not authorized")
+	wantDenied(t, address(mq.URL()))
+}
+
+// wantDenied: a login that may no longer write its token is told so. No message is to blame.
+func wantDenied(t *testing.T, addr string) {
+	t.Helper()
+	shared, queue := newLineage(), strings.Replace(brokertest.Queue(t), "/queue/", "/queue/open.", 1)
+	publisher := func(user string) jobs.Publisher {
+		b, err := stomp.New(stomp.Config{Hosts: []stomp.Host{{Address: addr, Username: user, Password: user}}, TokenPrefix: "kept."})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.Publisher(&stomp.TokenConfig{Job: "outbox", Shard: jobs.Shard{Of: 1}, Lineage: shared})
+	}
+	admin, app := publisher("admin"), publisher("app")
+	if err := brokertest.Connect(t.Context(), admin); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer app.Close()
+	if err := brokertest.Connect(t.Context(), app); err != nil {
+		t.Fatal(err)
+	}
+	publishFails(t, soon, app, brokertest.Texts(queue, "row ", 1))
+	_, err := app.Connect(t.Context())
+	if failed := brokertest.ConnectFailed(t, err); failed.Fault != jobs.FaultConfiguration || !strings.Contains(shared.noted(), "no access to the token queue") {
+		t.Errorf("%s: %v, reported %q", failed.Fault, failed, shared.noted())
+	}
 }
 
 // What an ERROR means for the batch, by when it comes and what it says.

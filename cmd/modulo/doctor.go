@@ -161,9 +161,11 @@ func (d *doctor) workers(ctx context.Context, db *store.DB, job *jobs.Job) (toke
 			"K is %d, the configuration says %d", c.Workers, job.Workers)
 	}
 	for _, t := range made {
-		if t.Problem != "" {
-			d.note(group, statusFailure, fmt.Sprintf("modulo workers reset-token %s %d", job.Name, t.Number), "worker %d: %s", t.Number, t.Problem)
-		} else if t.Made && t.Number < c.Workers {
+		switch {
+		case t.Number >= c.Workers || job.Repeats == jobs.RepeatsPossible:
+		case t.Problem != "":
+			d.note(group, statusFailure, "docs/operations.md, Tokens", "worker %d: %s", t.Number, t.Problem)
+		case t.Made:
 			tokens = append(tokens, stomp.TokenName{Job: job.Name, Worker: t.Number, Lineage: t.Lineage})
 		}
 	}
@@ -196,7 +198,7 @@ func (d *doctor) broker(ctx context.Context, c *config.Config, tokens []stomp.To
 	}
 	for i, count := range found.Counts {
 		if count != 1 {
-			d.note("broker", statusFailure, fmt.Sprintf("modulo workers reset-token %s %d", tokens[i].Job, tokens[i].Worker),
+			d.note("broker", statusFailure, fmt.Sprintf("docs/operations.md, Tokens; modulo workers reset-token %s %d --force", tokens[i].Job, tokens[i].Worker),
 				"worker %d of job %s has %d tokens, not one", tokens[i].Worker, tokens[i].Job, count)
 		}
 	}
