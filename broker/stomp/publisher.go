@@ -58,7 +58,7 @@ func (p *Publisher) open(ctx context.Context, host Host) (jobs.Recall, error) {
 		return jobs.Recall{}, err
 	}
 	p.conn, p.confirm = c, confirm
-	p.dialect = dialect{server: c.server, keepPrefix: p.cfg.KeepPrefix}
+	p.dialect = dialect{server: c.server, keepPrefix: p.cfg.KeepPrefix, javaText: c.javaText}
 	if p.keeper == nil {
 		return jobs.Recall{}, nil
 	}
@@ -78,10 +78,12 @@ func (p *Publisher) open(ctx context.Context, host Host) (jobs.Recall, error) {
 func (p *Publisher) recall(ctx context.Context) (jobs.Recall, error) {
 	var err error
 	switch {
-	case p.confirm != Transaction:
-		err = p.cannotHold(ctx, fmt.Errorf("%w: confirm is %s", errNoToken, p.confirm))
+	case p.conn.server == artemis:
+		err = p.cannotHold(ctx, fmt.Errorf("%w: ActiveMQ Artemis drops repeats only as far back as its cache of ids reaches; repeats has to be possible", errNoToken))
 	case p.conn.server != classic:
-		err = p.cannotHold(ctx, fmt.Errorf("%w: the broker is not ActiveMQ Classic", errNoToken))
+		err = p.cannotHold(ctx, fmt.Errorf("%w: the broker is not ActiveMQ Classic; repeats has to be possible", errNoToken))
+	case p.confirm != Transaction:
+		err = p.cannotHold(ctx, fmt.Errorf("%w: confirm is %s; repeats has to be possible", errNoToken, p.confirm))
 	default:
 		rows, kept, holdErr := p.hold(ctx)
 		if holdErr == nil {

@@ -127,6 +127,7 @@ func TestErrorInTransaction(t *testing.T) {
 		{"empty", "ERROR\n\n\x00", jobs.FaultConnection, "broker answers"},
 		{"huge", "ERROR\nmessage:no\n\n" + strings.Repeat("x", 2<<20) + "\x00", jobs.FaultConnection, "no"},
 		{"with control characters", "ERROR\nmessage:a\\nb\x1b[31mc\n\n\x00", jobs.FaultConnection, "a b [31mc"},
+		{"with the message", "ERROR\nmessage:AMQ339011 Error sending message CoreMessage[messageID=1, secret]\n\n\x00", jobs.FaultConnection, "sending message"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -139,6 +140,9 @@ func TestErrorInTransaction(t *testing.T) {
 			failed := publishFails(t, soon, p, brokertest.Texts("/queue/a", "row ", 3))
 			if failed.Fault != test.fault || !strings.Contains(failed.Error(), test.want) || len(failed.Confirmed)+len(failed.Refused) > 0 {
 				t.Errorf("%+v", failed)
+			}
+			if strings.Contains(failed.Error(), "secret") {
+				t.Error("the error shows the message:", failed)
 			}
 			if len(failed.Error()) > 1500 {
 				t.Errorf("an error of %d bytes", len(failed.Error()))

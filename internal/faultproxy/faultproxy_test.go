@@ -193,7 +193,7 @@ func TestRefuse(t *testing.T) {
 	if !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatalf("got %v", err)
 	}
-	if n := p.Accepted(); n != 1 {
+	if n := p.Accepted(); n < 1 { // another test may knock at what was its port
 		t.Errorf("%d connections came", n)
 	}
 }
