@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func (s *stream) subscribe(ctx context.Context, address string) (net.Conn, error
 	for i, queue := range s.load.queues {
 		if err == nil {
 			err = out.Write(frame.New(frame.SUBSCRIBE, frame.Id, fmt.Sprint(i), frame.Destination, "/queue/"+queue,
-				frame.Ack, frame.AckClientIndividual))
+				frame.Ack, frame.AckClient, "activemq.prefetchSize", fmt.Sprint(prefetch)))
 		}
 	}
 	if err != nil {
@@ -61,12 +62,26 @@ func (s *stream) subscribe(ctx context.Context, address string) (net.Conn, error
 	return conn, nil
 }
 
-// read notes messages until the connection ends, or ctx.
+// prefetch is how many messages of a queue wait for their acknowledgement at most.
+const prefetch = 1000
+
+// acknowledgement is of a message, and of all before it in its queue.
+type acknowledgement struct {
+	queue int
+	id    string
+}
+
+// read notes messages until the connection ends, or ctx. Acknowledging is a goroutine of its own: were nobody to read while
+// it waits, the broker could wait in turn, to be read from.
 func (s *stream) read(ctx context.Context, conn net.Conn) {
-	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	in, out := frame.NewReader(conn), frame.NewWriter(conn)
-	for {
+	acks := make(chan acknowledgement, prefetch*len(s.load.queues)) // never full
+	var acknowledging sync.WaitGroup
+	acknowledging.Go(func() { acknowledge(conn, acks) })
+	defer acknowledging.Wait()
+	defer close(acks)
+	defer conn.Close()
+	for in := frame.NewReader(conn); ; {
 		f, err := in.Read()
 		if err != nil {
 			return
@@ -79,8 +94,24 @@ func (s *stream) read(ctx context.Context, conn net.Conn) {
 			return
 		}
 		s.note(s.load.queues[queue], f)
-		if out.Write(frame.New(frame.ACK, frame.Id, f.Header.Get(frame.Ack))) != nil {
-			return
+		acks <- acknowledgement{queue, f.Header.Get(frame.Ack)}
+	}
+}
+
+// acknowledge acknowledges until there is nothing more or the connection has ended. Of what has come meanwhile it
+// acknowledges the last of each queue: a storm of small frames would fill the broker's buffers.
+func acknowledge(conn net.Conn, acks <-chan acknowledgement) {
+	out := frame.NewWriter(conn)
+	for first := range acks {
+		last := map[int]string{first.queue: first.id}
+		for n := len(acks); n > 0; n-- {
+			next := <-acks
+			last[next.queue] = next.id
+		}
+		for _, id := range last {
+			if out.Write(frame.New(frame.ACK, frame.Id, id)) != nil {
+				return // the reader finds out too
+			}
 		}
 	}
 }

@@ -111,3 +111,40 @@ func TestExplain(t *testing.T) {
 		})
 	}
 }
+
+// TestMeasure: of a strike, the time of the next owner's first frame counts, unless another strike can have delayed it.
+func TestMeasure(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	kill, broker, cut := serverKinds[0], serverKinds[2], serverKinds[4]
+	for name, c := range map[string]struct {
+		frame    time.Duration // from the strike
+		other    *kind         // strikes a second later; nil: none does
+		measured int
+		want     int
+	}{
+		"in time":                     {resumeLimit, nil, 1, 0},
+		"too late":                    {resumeLimit + *busy + time.Second, nil, 1, 1},
+		"late, the broker was killed": {resumeLimit + *busy + time.Second, broker, 0, 0},
+		"late, another one was cut":   {resumeLimit + *busy + time.Second, cut, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStream(&load{})
+			s.epochs[2] = began.Add(c.frame)
+			book := ledger{
+				{of: 2, number: 1, epoch: 1, pid: 100, from: began.Add(-time.Minute), to: began.Add(time.Second), taken: true},
+				{of: 2, number: 1, epoch: 2, pid: 200, from: began.Add(time.Second)},
+			}
+			struck := []*strike{{kind: kill, pid: 100, began: began, mended: began.Add(time.Second)}}
+			if c.other != nil {
+				struck = append(struck, &strike{kind: c.other, pid: 200, began: began.Add(time.Second), mended: began.Add(2 * time.Second)})
+			}
+			o := newOutcome()
+			o.measure(s, struck, book)
+			if o.measured != c.measured || len(o.wrong) != c.want {
+				t.Errorf("%d measured, want %d; %d complaints, want %d: %q", o.measured, c.measured, len(o.wrong), c.want, o.wrong)
+			}
+		})
+	}
+}
