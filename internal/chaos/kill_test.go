@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"modulo/internal/faultproxy"
-	"modulo/internal/programtest"
 	"modulo/internal/testservers"
 )
 
@@ -61,29 +60,9 @@ func TestCuts(t *testing.T) {
 	}
 }
 
-// cutting cuts the connection that carries a byte drawn at random, one of the next requests or of as many answers. When
-// hardly anything is said any more, it cuts all of them.
+// cutting cuts one connection, at a byte of the next requests or of as many answers.
 func cutting(p *faultproxy.Proxy, answers int64) func(context.Context, *rand.Rand) error {
-	return func(ctx context.Context, rng *rand.Rand) error {
-		how := faultproxy.End(rng.IntN(2))
-		var faults faultproxy.Faults
-		if rng.IntN(2) == 0 {
-			faults.Up.Cut = &faultproxy.Cut{After: 1 + rng.Int64N(20_000), How: how}
-		} else {
-			faults.Down.Cut = &faultproxy.Cut{After: 1 + rng.Int64N(answers), How: how}
-		}
-		p.Set(faults)
-		patience, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		err := programtest.Await(patience, 10*time.Millisecond, func() (bool, error) {
-			up, down := p.Carried()
-			return faults.Up.Cut != nil && up >= faults.Up.Cut.After || faults.Down.Cut != nil && down >= faults.Down.Cut.After, nil
-		})
-		if err != nil {
-			p.CutAll(how)
-		}
-		return ctx.Err()
-	}
+	return func(ctx context.Context, rng *rand.Rand) error { return p.CutAtRandom(ctx, rng, answers) }
 }
 
 func healing(p *faultproxy.Proxy) func(context.Context) error {

@@ -4,5 +4,6 @@
 // two owners. What single instances go through is in internal/chaos.
 //
 // TestStorm puts each instance into a network namespace of its own, with one cable to the database and one to the
-// broker, if it runs as root; else it cuts by a proxy. MODULO_CHAOS_SEED=<seed> draws the same faults again.
+// broker, if it runs as root; else it cuts by a proxy. TestStormOfServers has servers of its own, and kills them too.
+// MODULO_CHAOS_SEED=<seed> draws the same faults again.
 package fleet

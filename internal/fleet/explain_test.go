@@ -23,6 +23,7 @@ type outcome struct {
 	back     map[*kind]time.Duration // slowest return of the victim
 	owned    map[*kind]int           // workers
 	repeats  map[*kind]int           // of workers owned meanwhile; several kinds may share one
+	measured int                     // workers whose take-over is among the times of a storm of servers
 	bound    int
 	wrong    []string
 }
@@ -31,12 +32,25 @@ func (o *outcome) fail(format string, args ...any) {
 	o.wrong = append(o.wrong, fmt.Sprintf(format, args...))
 }
 
-// explain holds the ledger and the repeats against the strikes.
-func explain(stream *stream, struck []*strike, l ledger) *outcome {
-	o := &outcome{
+func newOutcome() *outcome {
+	return &outcome{
 		takeOver: map[*kind]time.Duration{}, resumed: map[*kind]time.Duration{}, back: map[*kind]time.Duration{},
 		owned: map[*kind]int{}, repeats: map[*kind]int{},
 	}
+}
+
+// explain holds the ledger and the repeats against the strikes.
+func explain(stream *stream, struck []*strike, l ledger) *outcome {
+	o := newOutcome()
+	o.explainStream(stream, struck, l)
+	for i := range l {
+		o.explainEnd(stream, struck, l, &l[i])
+	}
+	return o
+}
+
+// explainStream holds the repeats against the strikes.
+func (o *outcome) explainStream(stream *stream, struck []*strike, l ledger) {
 	repeats, _ := stream.repeated()
 	for i := range l {
 		o.explainRepeats(&l[i], struck, repeats[l[i].epoch])
@@ -49,10 +63,6 @@ func explain(stream *stream, struck []*strike, l ledger) *outcome {
 	for _, s := range struck {
 		o.back[s.kind] = max(o.back[s.kind], s.back)
 	}
-	for i := range l {
-		o.explainEnd(stream, struck, l, &l[i])
-	}
-	return o
 }
 
 // explainRepeats: what was first delivered by an owner comes again only because of the strikes that hit that owner while it
@@ -60,7 +70,7 @@ func explain(stream *stream, struck []*strike, l ledger) *outcome {
 func (o *outcome) explainRepeats(t *tenure, struck []*strike, repeats int) {
 	bound := 0
 	for _, s := range struck {
-		if s.pid != t.pid || !t.overlaps(s.began, s.mended) {
+		if !s.hits(t) {
 			continue
 		}
 		o.owned[s.kind]++
@@ -141,7 +151,17 @@ func (o *outcome) print(t *testing.T, f *fleet, v verdict, struck []*strike, ble
 	}
 	fmt.Fprintf(&text, "%d instances, K = %d, %.0f rows/s (of %d), %s, lease %s, tick %s, cut off by %s\n",
 		members, stormWorkers, f.load.perSecond(), *rate, blew.Round(time.Second), stormLease, stormTick, by)
-	fmt.Fprintf(&text, "%-36s%7s%9s%9s%11s%11s%9s\n", "fault", "times", "workers", "repeats", "take-over", "next frame", "return")
+	o.printFaults(&text, kinds, struck)
+	fmt.Fprintf(&text, "repeats: of workers that were owned meanwhile; those of faults at the same time count for each\n")
+	fmt.Fprintf(&text, "times: the slowest, of the fault that had to be waited for; a take-over may last %s, after SIGTERM %s, and %s more on a busy machine\n\n",
+		takeOverLimit, handOverLimit, *busy)
+	o.printVerdict(&text, v)
+	t.Log(text.String())
+}
+
+// printFaults prints a line for each kind.
+func (o *outcome) printFaults(text *strings.Builder, kinds []*kind, struck []*strike) {
+	fmt.Fprintf(text, "%-36s%7s%9s%9s%11s%11s%9s\n", "fault", "times", "workers", "repeats", "take-over", "next frame", "return")
 	round := func(d time.Duration) string {
 		if d == 0 {
 			return "-"
@@ -155,17 +175,16 @@ func (o *outcome) print(t *testing.T, f *fleet, v verdict, struck []*strike, ble
 				times++
 			}
 		}
-		fmt.Fprintf(&text, "%-36s%7d%9d%9d%11s%11s%9s\n", k.name, times, o.owned[k], o.repeats[k],
+		fmt.Fprintf(text, "%-36s%7d%9d%9d%11s%11s%9s\n", k.name, times, o.owned[k], o.repeats[k],
 			round(o.takeOver[k]), round(o.resumed[k]), round(o.back[k]))
 	}
-	fmt.Fprintf(&text, "repeats: of workers that were owned meanwhile; those of faults at the same time count for each\n")
-	fmt.Fprintf(&text, "times: the slowest, of the fault that had to be waited for; a take-over may last %s, after SIGTERM %s, and %s more on a busy machine\n\n",
-		takeOverLimit, handOverLimit, *busy)
-	fmt.Fprintf(&text, "%-36s%7d\n%-36s%7d\n%-36s%7d%20s\n", "rows", v.rows, "received", v.received, "repeats", v.repeats,
+}
+
+func (o *outcome) printVerdict(text *strings.Builder, v verdict) {
+	fmt.Fprintf(text, "%-36s%7d\n%-36s%7d\n%-36s%7d%20s\n", "rows", v.rows, "received", v.received, "repeats", v.repeats,
 		fmt.Sprint("bound ", o.bound))
 	for _, b := range breaches {
-		fmt.Fprintf(&text, "%-36s%7d\n", b, v.breaches[b])
+		fmt.Fprintf(text, "%-36s%7d\n", b, v.breaches[b])
 	}
-	fmt.Fprintf(&text, "%-36s%7d\n", "unexplained", len(o.wrong))
-	t.Log(text.String())
+	fmt.Fprintf(text, "%-36s%7d\n", "unexplained", len(o.wrong))
 }

@@ -2,14 +2,17 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"modulo/internal/programtest"
@@ -60,14 +63,24 @@ type fleet struct {
 	url       string // as the instances see it
 	config    string // path
 	brokerURL string
+	servers   *servers // to be killed; nil: they are shared with other tests
 	load      *load
 	stream    *stream
 }
 
+// newFleet stands on the shared servers.
 func newFleet(t *testing.T, lease, tick time.Duration) *fleet {
 	t.Helper()
 	database := testservers.Database(t)
 	f := &fleet{t: t, url: testservers.Seen(t, database), brokerURL: testservers.Broker(t).URL()}
+	f.prepare(database, lease, tick)
+	return f
+}
+
+// prepare begins load and stream. The database has all migrations.
+func (f *fleet) prepare(database string, lease, tick time.Duration) {
+	t := f.t
+	t.Helper()
 	var err error
 	if f.db, err = pgxpool.New(t.Context(), database); err != nil {
 		t.Fatal(err)
@@ -80,17 +93,6 @@ func newFleet(t *testing.T, lease, tick time.Duration) *fleet {
 	}
 	f.load = insert(t, database)
 	f.stream = consume(t, f.brokerURL, f.load)
-	return f
-}
-
-func connect(t *testing.T, url string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
 }
 
 // run runs an instance that reaches the database by a URL, which may lead through a proxy.
@@ -124,9 +126,22 @@ func (f *fleet) launch(namespace, databaseURL, brokerURL string, args ...string)
 // await waits for a condition of the database; the query returns a boolean.
 func (f *fleet) await(what, query string, args ...any) {
 	f.t.Helper()
-	programtest.Within(f.t, patience, what, func() (is bool, err error) {
-		return is, f.db.QueryRow(f.t.Context(), query, args...).Scan(&is)
-	})
+	programtest.Within(f.t, patience, what, func() (bool, error) { return f.ask(f.t.Context(), query, args...) })
+}
+
+// ask is whether a condition of the database holds. It does not while a server that may be killed does not answer.
+func (f *fleet) ask(ctx context.Context, query string, args ...any) (is bool, err error) {
+	err = f.db.QueryRow(ctx, query, args...).Scan(&is)
+	if f.servers != nil && ctx.Err() == nil && outage(err) {
+		return false, nil
+	}
+	return is, err
+}
+
+// outage says whether the database is away, rather than that it refused something.
+func outage(err error) bool {
+	refused, is := errors.AsType[*pgconn.PgError](err)
+	return err != nil && !errors.Is(err, pgx.ErrNoRows) && (!is || strings.HasPrefix(refused.Code, "57")) // operator intervention: shutdown, start
 }
 
 // awaitShared waits until so many instances own all workers of a generation of k, evenly.

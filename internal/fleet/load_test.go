@@ -2,12 +2,15 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"modulo/internal/programtest"
 )
 
 // queueCount is how many queues the rows go to. It shares no divisor with most numbers of workers, so that every worker sends
@@ -30,13 +33,19 @@ func (l *load) content(id int64) content {
 	return c
 }
 
-// insertRows gives the rows the ids that follow, as nobody else inserts and no insert fails.
+// insertRows gives the rows ids without gaps, which the sequence would not do after a crash.
 const insertRows = `
-insert into modulo.outbox (destination, type, key, payload, headers)
-select '/queue/' || queue, kind, key, payload, case when tenant <> '' then jsonb_build_object('tenant', tenant) end
-from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) as r (queue, kind, key, payload, tenant)`
+insert into modulo.outbox (id, destination, type, key, payload, headers) overriding system value
+select id, '/queue/' || queue, kind, key, payload, case when tenant <> '' then jsonb_build_object('tenant', tenant) end
+from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) as r (id, queue, kind, key, payload, tenant)`
 
-// load inserts rows at a steady rate until stopped.
+const lastRow = "select coalesce(max(id), 0) from modulo.outbox"
+
+// errUndurable says that the stage itself is broken: the database lost rows whose commit it had confirmed.
+var errUndurable = errors.New("the database lost committed rows")
+
+// load inserts rows at a steady rate until stopped, one transaction after the other, and goes on after each outage of the
+// database.
 type load struct {
 	t        *testing.T
 	queues   []string
@@ -49,7 +58,6 @@ type load struct {
 
 func insert(t *testing.T, databaseURL string) *load {
 	t.Helper()
-	conn := connect(t, databaseURL)
 	ctx, cancel := context.WithCancel(t.Context())
 	l := &load{t: t, cancel: cancel, done: make(chan struct{})}
 	for n := range queueCount {
@@ -57,7 +65,7 @@ func insert(t *testing.T, databaseURL string) *load {
 	}
 	go func() { // stop, or the cleanup below, waits for it
 		defer close(l.done)
-		l.err = l.run(ctx, conn)
+		l.err = l.run(ctx, databaseURL)
 	}()
 	t.Cleanup(func() { cancel(); <-l.done })
 	return l
@@ -65,39 +73,70 @@ func insert(t *testing.T, databaseURL string) *load {
 
 const insertsPerSecond = 20
 
-// run inserts what is due. After a delay it catches up, by a second's rows at most.
-func (l *load) run(ctx context.Context, conn *pgx.Conn) error {
-	ticker := time.NewTicker(time.Second / insertsPerSecond)
-	defer ticker.Stop()
+// run inserts until ctx ends; one more session finds out what became of the last insert, if that is unknown.
+func (l *load) run(ctx context.Context, databaseURL string) error {
 	began := time.Now()
 	defer func() { l.took = time.Since(began) }()
 	missed := 0
+	for {
+		last := ctx.Err() != nil
+		err := l.session(ctx, databaseURL, func() (due int) {
+			due = int(time.Since(began).Seconds()*float64(*rate)) - l.inserted - missed
+			if due > *rate { // after a delay it catches up, by a second's rows at most
+				missed += due - *rate
+				due = *rate
+			}
+			return due
+		})
+		if last || !outage(err) || errors.Is(err, errUndurable) {
+			return err
+		}
+		_ = programtest.Pause(ctx, time.Second/insertsPerSecond) // an early end shows in ctx
+	}
+}
+
+// session inserts what is due, on one connection. A transaction whose outcome got lost with the connection before is in
+// the table or is not.
+func (l *load) session(ctx context.Context, databaseURL string, due func() int) (err error) {
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	conn, err := pgx.Connect(asking, databaseURL)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+	confirmed := l.inserted
+	if err := conn.QueryRow(asking, lastRow).Scan(&l.inserted); err != nil {
+		return err
+	}
+	if l.inserted < confirmed {
+		return fmt.Errorf("%w: %d of %d", errUndurable, confirmed-l.inserted, confirmed)
+	}
+	ticker := time.NewTicker(time.Second / insertsPerSecond)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
-		due := int(time.Since(began).Seconds()*float64(*rate)) - l.inserted - missed
-		if due > *rate {
-			missed += due - *rate
-			due = *rate
-		}
-		if err := l.insert(context.WithoutCancel(ctx), conn, due); err != nil {
+		if err := l.insert(context.WithoutCancel(ctx), conn, due()); err != nil {
 			return err
 		}
 	}
 }
 
 func (l *load) insert(ctx context.Context, conn *pgx.Conn, rows int) error {
+	var ids []int64
 	var columns [5][]string
 	for id := int64(l.inserted + 1); id <= int64(l.inserted+rows); id++ {
 		c := l.content(id)
+		ids = append(ids, id)
 		for i, value := range []string{c.queue, c.kind, c.key, c.payload, c.tenant} {
 			columns[i] = append(columns[i], value)
 		}
 	}
-	if _, err := conn.Exec(ctx, insertRows, columns[0], columns[1], columns[2], columns[3], columns[4]); err != nil {
+	if _, err := conn.Exec(ctx, insertRows, ids, columns[0], columns[1], columns[2], columns[3], columns[4]); err != nil {
 		return err
 	}
 	l.inserted += rows

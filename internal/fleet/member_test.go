@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"syscall"
 	"time"
@@ -16,9 +17,12 @@ const longest = stormLease + stormLease/2
 // kind is a way to strike a member of the fleet, and to mend it.
 type kind struct {
 	name         string
+	share        int  // of a storm of servers
 	repeats      bool // what was in flight may come again
 	loses        bool // the member's workers get another owner, if it lasts for a lease
 	ends         bool // the process
+	everybody    bool // notices it; the next one waits for its turn
+	turn         sync.Mutex
 	least, most  time.Duration
 	strike, mend func(*member) error
 }
@@ -67,6 +71,7 @@ type member struct {
 	database, broker *line
 
 	striking sync.Mutex // one thing at a time
+	rng      *rand.Rand // for what a strike draws
 	process  *programtest.Process
 }
 
@@ -93,20 +98,30 @@ func (m *member) stop() error   { return m.process.Stop(patience) }
 func (m *member) freeze() error { return m.process.Signal(syscall.SIGSTOP) }
 func (m *member) thaw() error   { return m.process.Signal(syscall.SIGCONT) }
 
-// worksSQL says whether a process owns workers and has renewed its lease since a moment. $3 is the lease.
+// worksSQL says whether a process owns workers, if there are enough for all, and has renewed its lease since a moment. $3 is
+// the lease, $4 the number of members.
 const worksSQL = `select exists (
-  select from modulo.workers join modulo.instances on instance = owner
-  where pid = $1 and expires_at > clock_timestamp() and expires_at > $2::timestamptz + make_interval(secs => $3::float8))`
+  select from modulo.instances
+  where pid = $1 and expires_at > clock_timestamp() and expires_at > $2::timestamptz + make_interval(secs => $3::float8)
+    and (exists (select from modulo.workers where owner = instance) or (select workers < $4 from modulo.jobs)))`
 
-// awaitWork waits until the member owns workers and is heard of.
+// exitUnreachable is how the program ends when it cannot reach the database at its start.
+const exitUnreachable = 5
+
+// awaitWork waits until the member owns workers and is heard of. As a supervisor would, it starts anew one that found no
+// database.
 func (m *member) awaitWork(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("member %d owns no workers after %s", m.number, patience))
 	defer cancel()
 	since := time.Now()
-	return programtest.Await(ctx, 50*time.Millisecond, func() (works bool, err error) {
-		if !m.process.Running() {
+	return programtest.Await(ctx, 50*time.Millisecond, func() (bool, error) {
+		switch {
+		case m.process.Running():
+			return m.f.ask(ctx, worksSQL, m.process.PID(), since, stormLease.Seconds(), members)
+		case m.f.servers != nil && m.process.ExitCode() == exitUnreachable:
+			return false, m.start()
+		default:
 			return false, fmt.Errorf("member %d ended by itself: %s\n%s", m.number, m.process.State(), m.process.Log.Tail())
 		}
-		return works, m.f.db.QueryRow(ctx, worksSQL, m.process.PID(), since, stormLease.Seconds()).Scan(&works)
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-stomp/stomp/v3"
 	"github.com/go-stomp/stomp/v3/frame"
 	"github.com/google/uuid"
 )
@@ -17,6 +16,7 @@ type sent struct {
 	worker     string
 	body       string // "": that of the row
 	event      string // "": that of the row
+	id         string // of the message; "": a new one
 }
 
 func (s *stream) receive(m sent) {
@@ -27,12 +27,15 @@ func (s *stream) receive(m sent) {
 	if m.event == "" {
 		m.event = uuid.NewMD5(uuid.Nil, fmt.Append(nil, m.row)).String()
 	}
-	header := frame.NewHeader("row_id", fmt.Sprint(m.row), "epoch", fmt.Sprint(m.epoch), "worker", m.worker, "event_id", m.event,
+	if m.id == "" {
+		m.id = uuid.NewString()
+	}
+	header := frame.NewHeader("message-id", m.id, "row_id", fmt.Sprint(m.row), "epoch", fmt.Sprint(m.epoch), "worker", m.worker, "event_id", m.event,
 		"type", c.kind, "job", "outbox", "persistent", "true")
 	if c.tenant != "" {
 		header.Add("tenant", c.tenant)
 	}
-	s.note(c.queue, &stomp.Message{Header: header, Body: []byte(m.body)})
+	s.note(c.queue, &frame.Frame{Header: header, Body: []byte(m.body)})
 }
 
 // TestStream: the stream finds each kind of breach, and no other. Rows 3, 9, 15, ... are of one worker and one queue.
@@ -46,7 +49,10 @@ func TestStream(t *testing.T) {
 		"all is well":             {[]sent{{row: 3, epoch: 1, worker: "1/2"}, {row: 9, epoch: 2, worker: "1/2"}}, nil, 0},
 		"a repeat":                {[]sent{{row: 3, epoch: 1, worker: "1/2"}, {row: 3, epoch: 2, worker: "1/2"}}, nil, 1},
 		"an older epoch":          {[]sent{{row: 3, epoch: 2, worker: "1/2"}, {row: 9, epoch: 1, worker: "1/2"}}, map[breach]int{twoOwners: 1}, 0},
-		"an older K":              {[]sent{{row: 3, epoch: 1, worker: "1/2"}, {row: 9, epoch: 2, worker: "0/3"}, {row: 15, epoch: 3, worker: "1/2"}}, map[breach]int{twoOwners: 1}, 0},
+		"an older K":              {[]sent{{row: 3, epoch: 1, worker: "1/2"}, {row: 9, epoch: 2, worker: "0/3"}, {row: 15, epoch: 1, worker: "1/2"}}, map[breach]int{twoOwners: 1}, 0},
+		"a K again":               {[]sent{{row: 3, epoch: 1, worker: "1/2"}, {row: 9, epoch: 2, worker: "0/3"}, {row: 15, epoch: 3, worker: "1/2"}}, nil, 0},
+		"an older time of a K":    {[]sent{{row: 3, epoch: 1, worker: "1/2"}, {row: 9, epoch: 3, worker: "0/3"}, {row: 12, epoch: 5, worker: "0/2"}, {row: 15, epoch: 2, worker: "1/2"}}, map[breach]int{twoOwners: 1}, 0},
+		"delivered again":         {[]sent{{row: 3, epoch: 1, worker: "1/2", id: "a"}, {row: 3, epoch: 1, worker: "1/2", id: "a"}}, nil, 0},
 		"a foreign worker":        {[]sent{{row: 3, epoch: 1, worker: "0/2"}}, map[breach]int{misplaced: 1}, 0},
 		"two rows swapped":        {[]sent{{row: 9, epoch: 1, worker: "1/2"}, {row: 3, epoch: 1, worker: "1/2"}}, map[breach]int{disordered: 1}, 0},
 		"another body":            {[]sent{{row: 3, epoch: 1, worker: "1/2", body: "?"}}, map[breach]int{altered: 1}, 0},
@@ -101,6 +107,43 @@ func TestExplain(t *testing.T) {
 			o := explain(s, []*strike{{kind: c.kind, pid: 100, began: began, mended: after(time.Minute)}}, book)
 			if len(o.wrong) != c.want {
 				t.Errorf("%d complaints, want %d: %q", len(o.wrong), c.want, o.wrong)
+			}
+		})
+	}
+}
+
+// TestMeasure: the time of the next owner's first frame counts from the last fault that can have delayed it.
+func TestMeasure(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	kill, broker, cut := serverKinds[0], serverKinds[2], serverKinds[4]
+	for name, c := range map[string]struct {
+		frame time.Duration // from the strike
+		other *kind         // strikes a second later, for a second; nil: none does
+		want  int
+	}{
+		"in time":                     {resumeLimit, nil, 0},
+		"too late":                    {resumeLimit + *busy + time.Second, nil, 1},
+		"late, the broker was killed": {resumeLimit + *busy + time.Second, broker, 0},
+		"too late for that":           {resumeLimit + *busy + 3*time.Second, broker, 1},
+		"late, another one was cut":   {resumeLimit + *busy + time.Second, cut, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStream(&load{})
+			s.epochs[2] = began.Add(c.frame)
+			book := ledger{
+				{of: 2, number: 1, epoch: 1, pid: 100, from: began.Add(-time.Minute), to: began.Add(time.Second), taken: true},
+				{of: 2, number: 1, epoch: 2, pid: 200, from: began.Add(time.Second)},
+			}
+			struck := []*strike{{kind: kill, pid: 100, began: began, mended: began.Add(time.Second)}}
+			if c.other != nil {
+				struck = append(struck, &strike{kind: c.other, pid: 200, began: began.Add(time.Second), mended: began.Add(2 * time.Second)})
+			}
+			o := newOutcome()
+			o.measure(s, struck, book)
+			if o.measured != 1 || len(o.wrong) != c.want {
+				t.Errorf("%d measured, want 1; %d complaints, want %d: %q", o.measured, len(o.wrong), c.want, o.wrong)
 			}
 		})
 	}

@@ -31,10 +31,10 @@ type strike struct {
 	calm   time.Duration // since the strike before
 	lasts  time.Duration
 
-	pid    int // that was struck
+	pid    int // that was struck; 0: everybody was
 	began  time.Time
 	mended time.Time     // about to be
-	back   time.Duration // from there until the member owned workers again
+	back   time.Duration // from there until the member owned workers again, or messages came
 }
 
 func (s *strike) String() string {
@@ -42,23 +42,36 @@ func (s *strike) String() string {
 		s.back.Round(time.Millisecond))
 }
 
+// hits says whether the strike hit the owner of a worker while it owned it.
+func (s *strike) hits(t *tenure) bool {
+	return (s.everybody || s.pid == t.pid) && t.overlaps(s.began, s.mended)
+}
+
 // clock shows times as far as they differ in a storm.
 const clock = "15:04:05.000"
 
-// drawStrikes draws deck after deck: each kind once, in random order. Neighbours strike different members.
-func drawStrikes(rng *rand.Rand, decks int) []*strike {
+// drawStrikes draws the kinds, in order: for whom, and how long. Neighbours strike different members.
+func drawStrikes(rng *rand.Rand, deck []*kind) []*strike {
 	var strikes []*strike
 	victim := rng.IntN(members)
-	for range decks {
-		for _, i := range rng.Perm(len(kinds)) {
-			k := kinds[i]
-			victim = (victim + 1 + rng.IntN(members-1)) % members
-			strikes = append(strikes, &strike{
-				kind: k, member: victim, calm: programtest.UpTo(rng, calm), lasts: k.least + programtest.UpTo(rng, k.most-k.least),
-			})
-		}
+	for _, k := range deck {
+		victim = (victim + 1 + rng.IntN(members-1)) % members
+		strikes = append(strikes, &strike{
+			kind: k, member: victim, calm: programtest.UpTo(rng, calm), lasts: k.least + programtest.UpTo(rng, k.most-k.least),
+		})
 	}
 	return strikes
+}
+
+// shuffled is deck after deck: each kind once, in random order.
+func shuffled(rng *rand.Rand, decks int) []*kind {
+	var all []*kind
+	for range decks {
+		for _, i := range rng.Perm(len(kinds)) {
+			all = append(all, kinds[i])
+		}
+	}
+	return all
 }
 
 // TestStorm lets faults of all kinds strike three instances at random, under a steady load.
@@ -67,17 +80,12 @@ func TestStorm(t *testing.T) {
 	cabled := buildNamespaces(t, members)
 	f := newFleet(t, stormLease, stormTick)
 	f.keepLedger()
-	var fleet []*member
-	for n := range members {
-		m := f.enlist(n, cabled)
-		if err := m.start(); err != nil {
-			t.Fatal(err)
-		}
-		fleet = append(fleet, m)
-	}
-	f.awaitShared(stormWorkers, members)
+	rng := programtest.Rand(t)
+	fleet := f.launchAll(rng, cabled)
 	began := time.Now()
-	struck, err := blow(t.Context(), fleet, drawStrikes(programtest.Rand(t), 1+int(*lasts/(5*time.Second))))
+	struck, err := blow(t.Context(), fleet, drawStrikes(rng, shuffled(rng, 1+int(*lasts/(5*time.Second)))), func(struck int) bool {
+		return struck >= len(kinds) && time.Since(began) > *lasts
+	})
 	if err != nil {
 		t.Errorf("storm: %v", err)
 	}
@@ -101,14 +109,29 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// blow lets the strikes happen, until the time is up and each kind has struck. It returns those that did.
-func blow(ctx context.Context, fleet []*member, strikes []*strike) (struck []*strike, err error) {
-	began := time.Now()
+// launchAll starts the members and waits until they share the workers.
+func (f *fleet) launchAll(rng *rand.Rand, cabled bool) []*member {
+	f.t.Helper()
+	var all []*member
+	for n := range members {
+		m := f.enlist(n, cabled)
+		m.rng = rand.New(rand.NewPCG(rng.Uint64(), 0))
+		if err := m.start(); err != nil {
+			f.t.Fatal(err)
+		}
+		all = append(all, m)
+	}
+	f.awaitShared(stormWorkers, members)
+	return all
+}
+
+// blow lets the strikes happen, until it is over after so many. It returns those that did.
+func blow(ctx context.Context, fleet []*member, strikes []*strike, over func(struck int) bool) (struck []*strike, err error) {
 	turns := make(chan struct{}, atOnce)
 	problems := make([]error, len(strikes))
 	var striking sync.WaitGroup
 	for i, s := range strikes {
-		if i >= len(kinds) && time.Since(began) > *lasts {
+		if over(i) {
 			break
 		}
 		if err = programtest.Pause(ctx, s.calm); err != nil {
@@ -132,7 +155,14 @@ func (s *strike) hit(ctx context.Context, m *member) error {
 	if err := m.awaitWork(ctx); err != nil {
 		return fmt.Errorf("before %s: %w", s.name, err)
 	}
-	s.pid, s.began = m.process.PID(), time.Now()
+	if s.everybody {
+		s.turn.Lock()
+		defer s.turn.Unlock()
+	}
+	s.began = time.Now()
+	if !s.everybody {
+		s.pid = m.process.PID()
+	}
 	if err := s.strike(m); err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
@@ -143,7 +173,11 @@ func (s *strike) hit(ctx context.Context, m *member) error {
 	if err := s.kind.mend(m); err != nil {
 		return fmt.Errorf("after %s: %w", s.name, err)
 	}
-	if err := m.awaitWork(ctx); err != nil {
+	err := m.awaitWork(ctx)
+	if err == nil && s.everybody {
+		err = m.f.awaitFlow(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("after %s: %w", s.name, err)
 	}
 	s.back = time.Since(s.mended)

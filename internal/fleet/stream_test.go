@@ -3,7 +3,6 @@ package fleet
 import (
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-stomp/stomp/v3"
+	"github.com/go-stomp/stomp/v3/frame"
 	"github.com/google/uuid"
 )
 
@@ -37,6 +36,13 @@ type place struct{ queue, worker string }
 // position is how far the frames of a place have come.
 type position struct{ epoch, row int64 }
 
+// force is the K in force as the frames of a queue tell it. Epochs grow from one generation to the next.
+type force struct {
+	of     int
+	before int64 // highest epoch of the generations before
+	epoch  int64 // highest of all
+}
+
 // reign is the time that a value of K was in force, as the frames tell it.
 type reign struct {
 	of           int
@@ -47,17 +53,17 @@ type reign struct {
 // stream is what arrives, in the order of each queue. It checks while it reads what must hold from frame to frame.
 type stream struct {
 	load    *load
-	readers sync.WaitGroup
+	reading sync.WaitGroup
 
 	mu      sync.Mutex
 	total   int
+	ids     map[string]struct{} // of messages: one that the broker delivers again is no repeat
 	rows    map[int64]delivery
 	repeats map[int64]int // by the epoch of the first delivery
 	epochs  map[int64]time.Time
 	last    map[place]position
 	reigns  []*reign
-	ended   map[string]map[int]bool // values of K that were followed by another one, by queue
-	of      map[string]int          // K of the frame before, by queue
+	force   map[string]force // by queue
 	wrong   map[breach][]string
 }
 
@@ -78,52 +84,21 @@ const (
 var breaches = []breach{lost, altered, misplaced, disordered, twoOwners, beyond, failed}
 
 func newStream(of *load) *stream {
-	s := &stream{
-		load: of, rows: map[int64]delivery{}, repeats: map[int64]int{}, epochs: map[int64]time.Time{}, last: map[place]position{},
-		ended: map[string]map[int]bool{}, of: map[string]int{}, wrong: map[breach][]string{},
+	return &stream{
+		load: of, ids: map[string]struct{}{}, rows: map[int64]delivery{}, repeats: map[int64]int{}, epochs: map[int64]time.Time{},
+		last: map[place]position{}, force: map[string]force{}, wrong: map[breach][]string{},
 	}
-	for _, queue := range of.queues {
-		s.ended[queue] = map[int]bool{}
-	}
-	return s
 }
 
-// consume takes what arrives in the queues of a load.
-func consume(t *testing.T, brokerURL string, of *load) *stream {
-	t.Helper()
-	address, err := url.Parse(brokerURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := stomp.Dial("tcp", address.Host, stomp.ConnOpt.HeartBeat(0, 0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newStream(of)
-	for _, queue := range of.queues {
-		subscription, err := conn.Subscribe("/queue/"+queue, stomp.AckAuto)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.readers.Go(func() {
-			for frame := range subscription.C {
-				if frame.Err == nil {
-					s.note(queue, frame)
-				}
-			}
-		})
-	}
-	t.Cleanup(func() {
-		_ = conn.MustDisconnect()
-		s.readers.Wait()
-	})
-	return s
-}
-
-func (s *stream) note(queue string, frame *stomp.Message) {
+func (s *stream) note(queue string, frame *frame.Frame) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	id := frame.Header.Get("message-id")
+	if _, again := s.ids[id]; again {
+		return
+	}
+	s.ids[id] = struct{}{}
 	s.total++
 	m, err := read(frame)
 	if err != nil {
@@ -150,7 +125,7 @@ func (s *stream) note(queue string, frame *stomp.Message) {
 	}
 }
 
-func read(frame *stomp.Message) (m message, err error) {
+func read(frame *frame.Frame) (m message, err error) {
 	header := frame.Header.Get
 	m.worker = header("worker")
 	if _, err := fmt.Sscanf(m.worker, "%d/%d", &m.number, &m.of); err != nil || m.of < 1 {
@@ -170,7 +145,7 @@ func read(frame *stomp.Message) (m message, err error) {
 
 // difference says what of a frame is not as its row says; empty if all is. ActiveMQ does not hand JMSXGroupID on to STOMP
 // consumers.
-func (c content) difference(queue string, frame *stomp.Message) string {
+func (c content) difference(queue string, frame *frame.Frame) string {
 	for _, field := range []struct{ name, want, got string }{
 		{"queue", c.queue, queue},
 		{"body", c.payload, string(frame.Body)},
@@ -200,14 +175,17 @@ func (s *stream) noteOwner(queue string, m message, now time.Time) {
 	s.last[place{queue, m.worker}] = at
 }
 
-// noteReign: no frame of an older K comes after the first of the next.
+// noteReign: no frame of an older generation comes after the first of the next, whether or not its K was in force before.
 func (s *stream) noteReign(queue string, m message, now time.Time) {
-	if before := s.of[queue]; before != m.of {
-		if s.ended[queue][m.of] {
-			s.breach(twoOwners, "worker %s sends to %s, but K = %d is over", m.worker, queue, m.of)
-		}
-		s.ended[queue][before], s.of[queue] = true, m.of
+	f := s.force[queue]
+	switch {
+	case m.epoch <= f.before || m.of != f.of && m.epoch < f.epoch:
+		s.breach(twoOwners, "worker %s sends to %s in epoch %d, after epoch %d of K = %d", m.worker, queue, m.epoch, f.epoch, f.of)
+	case m.of != f.of:
+		f.of, f.before = m.of, f.epoch
 	}
+	f.epoch = max(f.epoch, m.epoch)
+	s.force[queue] = f
 	i := slices.IndexFunc(s.reigns, func(r *reign) bool { return r.of == m.of })
 	if i < 0 {
 		i = len(s.reigns)
