@@ -42,6 +42,7 @@ install: ## install the Debian packages that are missing; no service of theirs i
 	test -e /usr/share/activemq/bin/activemq.jar || missing+=" activemq"
 	command -v javac >/dev/null || missing+=" default-jdk-headless"
 	command -v openssl >/dev/null || missing+=" openssl"
+	command -v ip >/dev/null || test -e /usr/sbin/ip || missing+=" iproute2"
 	pooler=; test -e /usr/sbin/pgbouncer || pooler=pgbouncer
 	missing+="$${pooler:+ $$pooler}"
 	test -n "$$missing" || exit 0
