@@ -147,7 +147,7 @@ func (o *outcome) print(t *testing.T, f *fleet, v verdict, struck []*strike, ble
 	var text strings.Builder
 	by := "network namespaces"
 	if !cabled {
-		by = "stalls of a proxy, as there is no root"
+		by = "stalls of a proxy, as there are no namespaces here"
 	}
 	fmt.Fprintf(&text, "%d instances, K = %d, %.0f rows/s (of %d), %s, lease %s, tick %s, cut off by %s\n",
 		members, stormWorkers, f.load.perSecond(), *rate, blew.Round(time.Second), stormLease, stormTick, by)
