@@ -162,6 +162,27 @@ func (s *stream) await(t *testing.T, events int) {
 	}
 }
 
+// awaitSuccessors waits until so many workers have sent something under an epoch beyond the given one.
+func (s *stream) awaitSuccessors(t *testing.T, epoch int64, workers int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		s.mu.Lock()
+		n := 0
+		for _, last := range s.last {
+			if last.epoch > epoch {
+				n++
+			}
+		}
+		s.mu.Unlock()
+		if n >= workers {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d workers have sent under a new epoch", n, workers)
+		}
+	}
+}
+
 // check holds the stream against the promises.
 func (s *stream) check(t *testing.T, events, repeats int) {
 	t.Helper()
