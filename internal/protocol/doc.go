@@ -1,0 +1,2 @@
+// Package protocol holds tests only.
+package protocol
