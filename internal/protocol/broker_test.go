@@ -65,10 +65,7 @@ func (x *stepper) receive(s *state, c *conn) string {
 	switch f.kind {
 	case makeFrame:
 		q.tokens++
-		c.receipt = c.linked && !x.guessed
-		if x.guessed {
-			c.subscribed = true
-		}
+		c.receipt = c.linked && !c.subscribed
 		return "broker stores the first token"
 	case subscribeFrame:
 		c.subscribed = true

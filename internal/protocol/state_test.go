@@ -183,7 +183,7 @@ func (s *state) normal() {
 // retire frees the slot of a zombie that can do nothing any more but let the broker find that out.
 func (s *state) retire(i int) {
 	l := &s.slots[i]
-	if l.phase == off || l.owns || l.looked || l.open|l.sending != 0 {
+	if l.phase == off || l.phase == making || l.phase == noting || l.owns || l.looked || l.open|l.sending != 0 {
 		return
 	}
 	before := *s
