@@ -13,7 +13,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## print this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 .PHONY: run
 run: install build ## the whole thing on this machine, until Ctrl-C (ARGS="--rows 100000 --exit": drain, check, exit)
@@ -22,6 +22,10 @@ run: install build ## the whole thing on this machine, until Ctrl-C (ARGS="--row
 .PHONY: test
 test: install ## all tests, on real PostgreSQL and real ActiveMQ
 	$(GO) test -timeout 10m ./...
+
+.PHONY: test-pgbouncer
+test-pgbouncer: install ## the tests of store, commands and faults once more, with PgBouncer in front of the database
+	MODULO_TEST_PGBOUNCER=1 $(GO) test -count 1 -timeout 20m ./store ./cmd/modulo ./internal/fleet ./internal/chaos
 
 .PHONY: check
 check: install lint test ## what CI runs: lint and test
@@ -38,6 +42,8 @@ install: ## install the Debian packages that are missing; no service of theirs i
 	test -e /usr/share/activemq/bin/activemq.jar || missing+=" activemq"
 	command -v javac >/dev/null || missing+=" default-jdk-headless"
 	command -v openssl >/dev/null || missing+=" openssl"
+	pooler=; test -e /usr/sbin/pgbouncer || pooler=pgbouncer
+	missing+="$${pooler:+ $$pooler}"
 	test -n "$$missing" || exit 0
 	echo "installing$$missing"
 	as_root=; test "$$(id -u)" = 0 || as_root=sudo
@@ -45,10 +51,14 @@ install: ## install the Debian packages that are missing; no service of theirs i
 	dropin=/etc/postgresql-common/createcluster.d/modulo.conf
 	$$as_root mkdir -p "$${dropin%/*}"
 	echo 'create_main_cluster = false' | $$as_root tee "$$dropin" >/dev/null
+	# Debian's pgbouncer starts a service, and again at each boot, unless told not to.
+	policy=/usr/sbin/policy-rc.d
+	test ! -e "$$policy" || policy=  # somebody else's
+	test -z "$$policy" || printf '#!/bin/sh\nexit 101\n' | $$as_root install -m 755 /dev/stdin "$$policy"
+	trap '$$as_root rm -f "$$dropin" $$policy' EXIT
 	$$as_root apt-get update -qq
-	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing || failed=$$?
-	$$as_root rm -f "$$dropin"
-	exit $${failed:-0}
+	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+	test -z "$$pooler" || ! command -v systemctl >/dev/null || $$as_root systemctl disable --quiet "$$pooler"
 
 .PHONY: fmt
 fmt: ## format the code
@@ -72,8 +82,11 @@ fuzz: ## every fuzz target for FUZZTIME each
 	done
 
 .PHONY: chaos
-chaos: install ## kill, pause and cut everything for some fifteen minutes; prints what was delivered
+chaos: install ## kill, pause and cut everything for some twenty minutes; prints what was delivered
 	MODULO_CHAOS=long $(GO) test -count 1 -timeout 60m -v ./internal/chaos
+	$(GO) test -count 1 -timeout 30m -parallel 1 -v ./internal/fleet -rate 2000 -storm 5m -change 5s -busy 0
+	MODULO_CHAOS=long $(GO) test -count 1 -timeout 30m -v ./internal/failover
+	$(GO) test -count 1 -timeout 30m -v -run 'TestHeartbeatAgainstTakeOver|TestAcquireAgainstChange' ./store -races 10000
 	MODULO_CHAOS=long $(GO) test -count 1 -timeout 30m -v -run 'TestCutOnActiveMQ|TestKilledBroker' ./broker/stomp
 
 .PHONY: bench

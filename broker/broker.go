@@ -3,6 +3,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +17,8 @@ import (
 type Broker interface {
 	// Publisher returns a publisher that is not connected yet, with a token if one is wanted.
 	Publisher(token *stomp.TokenConfig) jobs.Publisher
+	// Inspect logs in once, and counts the messages in the token queues of a job's workers.
+	Inspect(ctx context.Context, tokens []stomp.TokenName) (stomp.Inspection, error)
 	// String lists the addresses, without logins; fit for a log.
 	String() string
 }

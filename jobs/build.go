@@ -127,7 +127,7 @@ func (b *Builder) Build(batch Batch) ([]Message, []Failure) {
 	b.arena, b.slab, b.messages = b.arena[:0], b.slab[:0], b.messages[:0]
 	for i := range batch.Rows {
 		row := &batch.Rows[i]
-		m := Message{RowID: row.ID, Key: row.Key, Body: row.Payload, Binary: batch.Binary}
+		m := Message{RowID: row.ID, Key: row.Key, Body: row.Payload, Binary: batch.Binary, InsertedAt: row.InsertedAt}
 		if bad := b.fill(&m, row); bad != nil {
 			failures = append(failures, Failure{
 				RowID: row.ID, Key: row.Key, EventID: string(m.EventID), Attempts: row.Attempts + 1,

@@ -47,6 +47,7 @@ func (j *Job) Check() error {
 	}
 	wrong(kinds != 1, "message.payload: must be one of: row, a column, an SQL expression")
 	wrong(len(payload.Columns) > 0 && !payload.Row, "message.columns: goes with payload: row only")
+	wrong(j.Listen && j.Schedule.Cron != "", "listen: goes with every only: a cron expression says when passes begin, and only then")
 	problems = append(problems, j.Schedule.check())
 	if _, err := NewBuilder(j, Shard{Number: 0, Of: 1}); err != nil {
 		problems = append(problems, fmt.Errorf("message: %w", err))

@@ -16,8 +16,9 @@ type crew struct {
 	newWorker NewWorkerFunc
 	log       zerolog.Logger
 
-	mu      sync.Mutex // the clock triggers from goroutines of its own
-	runners map[int]*runner
+	mu        sync.Mutex     // the clock triggers from goroutines of its own
+	inherited map[Shard]Rest // of the workers owned, from their last owners
+	runners   map[int]*runner
 
 	state     JobState // as of the last tick
 	known     bool     // there was a tick
@@ -68,8 +69,9 @@ func (r *runner) trigger() {
 
 // apply starts and stops workers as a tick wants it, and returns those that have stopped and are to be released. ctx
 // ends when the service stops. wake is called when a worker has ended. It reports false if a worker runs that the
-// instance does not own: then nothing that it believes can be trusted.
-func (c *crew) apply(ctx context.Context, m *membership, state JobState) (released []Owned, trusted bool, err error) {
+// instance does not own: then nothing that it believes can be trusted. When the database has moved, every worker begins
+// anew, and goes on meanwhile only if this instance is the one that ran it.
+func (c *crew) apply(ctx context.Context, m *membership, state JobState, moved bool) (released []Owned, trusted bool, err error) {
 	c.tell(state)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,15 +81,19 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState) (releas
 			return nil, false, nil
 		}
 	}
+	c.inherit(state.Owned)
 	for _, owned := range state.Owned {
 		r := c.runners[owned.Number]
+		if r == nil {
+			owned.Rest = c.inherited[owned.Shard]
+		}
 		stop := owned.GiveBack || state.Paused || ctx.Err() != nil
 		switch {
 		case r != nil && !r.hasEnded():
-			if stop && !r.settles {
+			if stop && !r.settles || moved {
 				r.stop()
 			}
-		case owned.GiveBack && owned.Unsettled && r == nil && ctx.Err() == nil && !state.Hold:
+		case owned.GiveBack && state.Next != 0 && owned.Unsettled && owned.Open && r == nil && ctx.Err() == nil && !state.Hold:
 			if err := c.start(ctx, m, owned); err != nil {
 				return nil, true, err
 			}
@@ -97,9 +103,12 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState) (releas
 				delete(c.runners, owned.Number)
 			}
 			released = append(released, owned)
-		case !stop && !state.Hold:
+		case stop:
+		case r == nil && state.Hold:
+			released = append(released, owned) // somebody may have run it since: it needs an epoch of its own
+		default:
 			if r != nil {
-				owned = r.owned
+				owned.Rest = r.owned.Rest
 			}
 			if err := c.start(ctx, m, owned); err != nil {
 				return nil, true, err
@@ -115,8 +124,22 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState) (releas
 	return released, true, nil
 }
 
-// start runs a worker; one that is to be given back only settles. At intervals it begins with a pass; by a cron expression only if the last owner left one
-// unfinished. c.mu is held.
+// inherit remembers what the last owners left: the tick that takes a worker tells, later ones know only that it has an
+// owner now.
+func (c *crew) inherit(owned []Owned) {
+	left := make(map[Shard]Rest, len(owned))
+	for _, o := range owned {
+		rest, known := c.inherited[o.Shard]
+		if !known {
+			rest = o.Rest
+		}
+		left[o.Shard] = rest
+	}
+	c.inherited = left
+}
+
+// start runs a worker; one that is to be given back only settles. At intervals it begins with a pass; by a cron
+// expression only if the last owner left one unfinished. c.mu is held.
 func (c *crew) start(ctx context.Context, m *membership, owned Owned) error {
 	worker, err := c.newWorker(ctx, c.job, owned, m.lease)
 	if err != nil {
@@ -166,6 +189,7 @@ func (c *crew) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.runners)
+	clear(c.inherited)
 }
 
 // unownedPatience is how many ticks workers may be without an owner before that is told.

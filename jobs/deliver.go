@@ -63,6 +63,7 @@ func (w *Worker) park(finish context.Context, failures []Failure, outcome *Outco
 	outcome.Failed += len(failures)
 	for i := range failures {
 		f := &failures[i]
+		w.Observer.Failed(w.id, f.Class, 1)
 		w.Log.Warn().Int64("row_id", f.RowID).Str("event_id", f.EventID).Str("class", string(f.Class)).
 			Str("reason", f.Reason).Int("attempts", f.Attempts).Dur("retry_after_ms", f.RetryAfter).Msg("row failed")
 	}
@@ -208,9 +209,12 @@ func (d *sending) publishOnce(ctx context.Context, messages []Message) (failed *
 	}
 	d.outcome.Sent += len(messages)
 	d.outcome.Repeated += w.forgetDoubts(messages)
+	started := time.Now()
 	err := guard(func() error { return w.Publisher.Publish(ctx, messages, w.open.with(d.confirmed)) })
+	w.Observer.Did(w.id, StepPublish, len(messages), time.Since(started), err)
 	if err == nil {
 		w.carried = time.Now()
+		w.Observer.Confirmed(w.id, messages)
 		for i := range messages {
 			d.confirmed = append(d.confirmed, messages[i].RowID)
 		}
@@ -224,6 +228,7 @@ func (d *sending) publishOnce(ctx context.Context, messages []Message) (failed *
 	for _, i := range failed.Confirmed {
 		known[i] = true
 		w.carried = time.Now()
+		w.Observer.Confirmed(w.id, messages[i:i+1])
 		d.confirmed = append(d.confirmed, messages[i].RowID)
 	}
 	for _, r := range failed.Refused {
@@ -246,7 +251,7 @@ func (w *Worker) doubt(failed *PublishError, open []Message) {
 		return
 	}
 	for i := range open {
-		w.doubtful[open[i].RowID] = struct{}{}
+		w.doubtful[open[i].RowID] = failed.Fault
 	}
 }
 
@@ -256,8 +261,9 @@ func (w *Worker) forgetDoubts(messages []Message) (repeats int) {
 		return 0
 	}
 	for i := range messages {
-		if _, doubtful := w.doubtful[messages[i].RowID]; doubtful {
+		if fault, doubtful := w.doubtful[messages[i].RowID]; doubtful {
 			delete(w.doubtful, messages[i].RowID)
+			w.Observer.Repeated(w.id, fault, 1)
 			repeats++
 		}
 	}

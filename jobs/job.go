@@ -20,7 +20,9 @@ type Job struct {
 	Stated   bool // Workers was asked for; a default does not change the K in force
 	Batch    int  // most rows fetched, sent and marked together
 	Schedule Schedule
-	Source   Source
+	// Listen begins passes when rows are inserted, too. Only with a schedule at intervals, which goes on.
+	Listen bool
+	Source Source
 	// Ordered holds back the later rows of a key while an earlier one has failed. Needs Source.ShardBy.
 	Ordered bool
 	Message MessageSpec
@@ -73,6 +75,8 @@ type Row struct {
 	Fields   [][]byte // text of MessageSpec.Fields, in their order; nil is SQL null
 	Attempts int      // failed attempts so far; more than 0 only in rows from Failures.Due
 	MarkOnly bool     // delivered or discarded before: needs its done mark, must not be sent
+	// InsertedAt is the row's created_at by the clock of this process; zero where there is none.
+	InsertedAt time.Time
 }
 
 // Batch is the rows of one fetch, in id order.

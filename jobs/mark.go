@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // markStatement is Rows.MarkDone or Failures.Settle.
@@ -28,17 +29,20 @@ func (w *Worker) markUntil(finish context.Context, ids []int64, statement markSt
 	pace := backoff{min: minPause, max: maxPause}
 	var waiting trouble
 	for {
+		started := time.Now()
 		refused, err := markOnce(finish, ids, statement)
+		took := time.Since(started)
 		if err == nil {
 			err = w.park(finish, refused, outcome)
 		}
+		w.Observer.Did(w.id, StepMark, len(ids)-len(refused), took, err)
 		if err == nil {
 			outcome.Done += len(ids) - len(refused)
 			waiting.over(&w.Log, "confirmed rows have got their mark")
 			return nil
 		}
-		if errors.Is(err, ErrFenced) {
-			return err // of a row that cannot be marked: the new owner finds that out
+		if errors.Is(err, ErrFenced) || errors.Is(err, ErrMoved) {
+			return err // of a row that cannot be marked: the new owner finds that out; or of one that is not the same any more
 		}
 		waiting.tell(&w.Log, err, "confirmed rows wait for their mark")
 		if !pause(finish, pace.next()) {

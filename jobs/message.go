@@ -1,5 +1,7 @@
 package jobs
 
+import "time"
+
 // Message is one row's event, checked and ready to send. Its byte slices are valid until the batch it was built
 // from is released.
 type Message struct {
@@ -9,7 +11,8 @@ type Message struct {
 	Destination string   // as in "/queue/modulo.events"; one that the job allows
 	Headers     []Header // besides destination, persistent and those of the protocol; valid names, no duplicates
 	Body        []byte
-	Binary      bool // a BytesMessage; otherwise a TextMessage: valid UTF-8 without NUL
+	Binary      bool      // a BytesMessage; otherwise a TextMessage: valid UTF-8 without NUL
+	InsertedAt  time.Time // Row.InsertedAt
 }
 
 // Header is a message header. The value is valid UTF-8 without NUL; the adapter escapes it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -52,10 +53,44 @@ func (s *Service) ownAll(ctx context.Context, m *membership) (Tick, error) {
 		if all {
 			return state, nil
 		}
+		if err := s.settleAll(ctx, m, state); err != nil {
+			return Tick{}, err
+		}
 		if !pause(ctx, s.Timing.Tick/soonTicks) {
 			return Tick{}, context.Cause(ctx)
 		}
 	}
+}
+
+// settleAll settles and gives back what keeps changes of K waiting.
+func (s *Service) settleAll(ctx context.Context, m *membership, state Tick) error {
+	for i, job := range state.Jobs {
+		owned := slices.DeleteFunc(slices.Clone(job.Owned), func(o Owned) bool { return !o.GiveBack })
+		problems := make([]error, len(owned))
+		var running sync.WaitGroup
+		for n := range owned {
+			running.Go(func() { problems[n] = s.settleWorker(ctx, m, s.Jobs[i], &owned[n]) })
+		}
+		running.Wait()
+		if err := errors.Join(problems...); err != nil || len(owned) == 0 {
+			return err
+		}
+		if err := m.instance.Release(ctx, job.Job, owned); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) settleWorker(ctx context.Context, m *membership, job *Job, owned *Owned) error {
+	worker, err := s.NewWorker(ctx, job, *owned, m.lease)
+	if err == nil {
+		owned.Rest, err = worker.settleOnce(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("job %s, worker %d: %w", job.Name, owned.Number, err)
+	}
+	return nil
 }
 
 func (s *Service) drainAll(ctx context.Context, m *membership, state Tick) ([]Summary, error) {

@@ -108,3 +108,26 @@ func TestPassesAreTold(t *testing.T) {
 	mustPass(t, worker)
 	want(t, "log of an idle pass", log.String(), "")
 }
+
+// TestPassesShareALine: passes of one row each, as inserts begin them, are told together.
+func TestPassesShareALine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		c := &counters{sends: true}
+		worker, err := NewWorker(WorkerConfig{
+			Job: validJob(), Shard: Shard{Of: 1}, Rows: c, Failures: c, Publisher: c, Log: zerolog.New(&log), Grace: time.Second,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 300 {
+			mustPass(t, worker)
+			time.Sleep(10 * time.Millisecond)
+		}
+		worker.leave()
+		if lines := strings.Count(log.String(), `"message":"pass"`); lines != 4 || !strings.Contains(log.String(), `"passes":100,"fetched":100,`) {
+			t.Errorf("%d lines\n%s", lines, &log)
+		}
+	})
+}

@@ -46,9 +46,11 @@ type JobState struct {
 	Next      int     // K that is being changed to; 0: none
 	Owned     []Owned // this instance's workers, by number
 	Unowned   int     // workers that nobody owns
+	Problems  int     // workers that wait for a person, because of their tokens on the broker
 	Paused    bool
 	Triggered int64 // grows with each trigger
-	// Hold forbids to start a worker: the database was moved, and another instance may still run it.
+	// Hold forbids to start a worker that this instance did not run before: the database was moved, and another
+	// instance may still run it.
 	Hold bool
 }
 
@@ -56,8 +58,19 @@ type JobState struct {
 type Owned struct {
 	Shard
 	Rest          // of the last owner; on Release: of this one
-	GiveBack bool // finish the batch, stop, and release; if it is unsettled and was not started: settle it, and release
+	GiveBack bool // finish the batch, stop, and release; if it is open and was not started: settle it, and release
+	Open     bool // the last owner left something unsettled, and the broker has a record of it
+	Takeover Takeover
 }
+
+// Takeover says how a worker came to be free before this tick took it; empty if the instance had it before.
+type Takeover string
+
+const (
+	TakeoverNew        Takeover = "new"        // no owner so far: the first start, or K has changed
+	TakeoverReleased   Takeover = "released"   // its owner had finished its pass and gave it back
+	TakeoverUnfinished Takeover = "unfinished" // its owner died, or had to give it back in the middle of a pass
+)
 
 // OwnedError says that live instances own workers that were wanted alone.
 type OwnedError struct {

@@ -96,10 +96,11 @@ func (w *Worker) fetch(ctx context.Context) (flight, error) {
 
 	started := time.Now()
 	batch, err := w.Rows.Fetch(ctx, from)
+	now := time.Now()
+	w.Observer.Did(w.id, StepFetch, len(batch.Rows), now.Sub(started), err)
 	if err != nil {
 		return flight{}, err
 	}
-	now := time.Now()
 
 	w.fetching.Lock()
 	defer w.fetching.Unlock()

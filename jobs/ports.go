@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"time"
 )
 
@@ -12,14 +13,15 @@ import (
 type Rows interface {
 	// Fetch returns the worker's pending rows with id >= from, in id order, at most a batch. Rows with a record in
 	// Failures are left out and so are, in an ordered job, the later rows of their keys. Rows are neither locked nor
-	// claimed: the caller drops those it has in flight.
+	// claimed: the caller drops those it has in flight. ErrMoved: see there.
 	Fetch(ctx context.Context, from int64) (Batch, error)
 
-	// Pending returns those of the ids (sorted) that are pending still, in order.
-	Pending(ctx context.Context, ids []int64) ([]int64, error)
+	// Pending returns the rows with these ids (sorted) that are pending still, in order, with a record in Failures or not.
+	Pending(ctx context.Context, ids []int64) (Batch, error)
 
 	// MarkDone runs the done statement for the ids (sorted, distinct) in one statement. It is idempotent and not
-	// fenced: who holds a receipt tells the truth. A *MarkRefused says that a row, not the database, is the cause.
+	// fenced: who holds a receipt tells the truth. A *MarkRefused says that a row, not the database, is the cause,
+	// ErrMoved that nothing was marked.
 	MarkDone(ctx context.Context, ids []int64) error
 }
 
@@ -66,9 +68,30 @@ type Recall struct {
 	// Kept says that the broker keeps a record: it holds the messages of Rows, and of the worker's other rows only
 	// those that were marked, or open in an earlier Publish. False: nothing is known.
 	Kept bool
-	Rows []int64 // sorted
+	Rows []Delivered // by row id
 	// Without is why the broker keeps no record although one was wanted; empty: it does, or none was.
 	Without string
+}
+
+// Delivered is a row whose message the broker holds. Event tells it from another row that has the id at another time, as
+// after a table was emptied or a database was set back.
+type Delivered struct {
+	RowID int64
+	Event uint32 // EventSum
+}
+
+// EventSum is a sum over an event id.
+func EventSum(eventID []byte) uint32 {
+	sum := fnv.New32a()
+	_, _ = sum.Write(eventID) // never fails
+	return sum.Sum32()
+}
+
+// TokenClaim says which token on the broker is a worker's record of what was sent, and what its rows' ids refer to.
+type TokenClaim struct {
+	Lineage  string // name of the token, new for each one that is made from nothing
+	Made     bool   // it is on the broker; false: it is still to be made
+	Timeline int64  // of the database: grows with each fail-over
 }
 
 // Fault says who has to change something before a failed publish can succeed.
@@ -134,6 +157,10 @@ func (e *MarkRefused) Unwrap() error { return e.Err }
 // ErrFenced says that the worker's epoch is no longer the current one: another instance owns the worker.
 var ErrFenced = errors.New("worker has another owner")
 
+// ErrMoved says that the database is another server than the one the worker's rows came from, and may have missed what was
+// committed last on that one. What is remembered of ids may be about other rows now: the worker forgets it and begins anew.
+var ErrMoved = errors.New("the database is another server than before")
+
 // Class is the kind of a failure: a small closed set, fit for a metric label.
 type Class string
 
@@ -144,6 +171,11 @@ const (
 	ClassRefused    Class = "refused"         // the broker, alive, refused this message
 	ClassUnmarkable Class = "unmarkable"      // delivered, but the done statement was refused for this row
 )
+
+// Classes lists them all.
+func Classes() []Class {
+	return []Class{ClassInvalid, ClassTooLarge, ClassNotAllowed, ClassRefused, ClassUnmarkable}
+}
 
 // Failure is a row that was refused for itself.
 type Failure struct {

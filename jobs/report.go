@@ -40,7 +40,7 @@ func (t *trouble) over(log *zerolog.Logger, text string) {
 	}
 }
 
-// report writes the one line of a pass that did something, or that ended early.
+// report tells of a pass that did something, or that ended early.
 func (w *Worker) report(ctx context.Context, outcome Outcome, err error) {
 	switch {
 	case err == nil:
@@ -49,9 +49,27 @@ func (w *Worker) report(ctx context.Context, outcome Outcome, err error) {
 		w.trouble.tell(&w.Log, err, "pass ended early; the worker tries again")
 	}
 	if outcome.Fetched > 0 || outcome.Done > 0 {
-		w.Log.Info().Int("fetched", outcome.Fetched).Int("sent", outcome.Sent).Int("done", outcome.Done).
-			Int("failed", outcome.Failed).Int("repeated", outcome.Repeated).Dur("took_ms", outcome.Took).Msg("pass")
+		w.untold.Add(outcome)
+		w.untoldPasses++
 	}
+	if time.Since(w.told) >= passInterval {
+		w.tellPasses()
+	}
+}
+
+// passInterval is the least time between two lines about passes of a worker: where rows come one by one, and each begins
+// a pass, those of a while share a line.
+const passInterval = time.Second
+
+// tellPasses writes a line about the passes since the last one; took_ms is that of the longest.
+func (w *Worker) tellPasses() {
+	if w.untoldPasses == 0 {
+		return
+	}
+	o := w.untold
+	w.Log.Info().Int("passes", w.untoldPasses).Int("fetched", o.Fetched).Int("sent", o.Sent).Int("done", o.Done).
+		Int("failed", o.Failed).Int("repeated", o.Repeated).Dur("took_ms", o.Took).Msg("pass")
+	w.untold, w.untoldPasses, w.told = Outcome{}, 0, time.Now()
 }
 
 // report tells of something that is tried again and again; err is the outcome of the last try.

@@ -20,9 +20,12 @@ type ServiceConfig struct {
 	Ownership Ownership
 	NewWorker NewWorkerFunc
 	Timing    Timing
+	// Wakeups is for the jobs that listen; nil if there are none.
+	Wakeups Wakeups
 	// Farewell is how long a stop may take for giving back and leaving, after the workers have ended. A database that
 	// does not answer by then finds out by the end of the lease.
 	Farewell time.Duration
+	Observer InstanceObserver // optional
 	Log      zerolog.Logger
 }
 
@@ -36,6 +39,9 @@ type Service struct {
 func NewService(config ServiceConfig) (*Service, error) {
 	if err := config.Timing.Check(); err != nil {
 		return nil, fmt.Errorf("ownership: %w", err)
+	}
+	if config.Observer == nil {
+		config.Observer = unobserved{}
 	}
 	s := &Service{ServiceConfig: config}
 	for _, job := range config.Jobs {
@@ -57,6 +63,14 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 	}
 	clock.start()
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	wake, stopListening := context.WithCancel(ctx)
+	defer stopListening()
+	if slices.ContainsFunc(s.Jobs, func(job *Job) bool { return job.Listen }) {
+		listening.Go(func() { s.announce(wake) })
+		listening.Go(func() { s.listen(wake) })
+	}
 	for joined := false; ctx.Err() == nil; joined = true {
 		m, joinErr := s.join(ctx, joined)
 		if joinErr != nil {
@@ -77,6 +91,7 @@ func (s *Service) Run(ctx context.Context) error {
 type membership struct {
 	instance Instance
 	lease    *Lease
+	asked    time.Time // when the lease was asked for: it is trusted from there
 	working  sync.WaitGroup
 	ended    chan struct{} // holds a token when a worker has ended
 	outage   trouble
@@ -97,10 +112,11 @@ func (s *Service) join(ctx context.Context, patient bool) (*membership, error) {
 	for {
 		asked := time.Now()
 		instance, err := s.joinOnce(ctx)
+		s.Observer.Asked(err)
 		if err == nil {
 			outage.report(&s.Log, nil, "join")
 			lease := newLease(asked.Add(s.Timing.trusted()))
-			return &membership{instance: instance, lease: lease, ended: make(chan struct{}, 1)}, nil
+			return &membership{instance: instance, lease: lease, asked: asked, ended: make(chan struct{}, 1)}, nil
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -129,6 +145,7 @@ func (s *Service) serve(ctx context.Context, m *membership) error {
 	work, stopWork := context.WithCancel(ctx)
 	defer stopWork()
 	err := s.share(work, m)
+	s.Observer.Left()
 	if err != nil {
 		stopWork()
 	}
@@ -157,20 +174,23 @@ func (s *Service) leave(ctx context.Context, m *membership) error {
 	return nil
 }
 
-// beat renews the lease until ctx ends or the lease is lost.
+// beat renews the lease until ctx ends or the lease is lost. The time to the next renewal counts from the begin of the last:
+// after a slow Join the lease is nearly over already.
 func (s *Service) beat(ctx context.Context, m *membership) {
 	var outage trouble
-	for wait := s.Timing.Heartbeat; pause(ctx, wait) && !m.lease.lost(); {
+	for wait := time.Until(m.asked.Add(s.Timing.Heartbeat)); pause(ctx, wait) && !m.lease.lost(); {
 		asked := time.Now()
 		call, cancel := context.WithTimeout(ctx, s.Timing.Heartbeat)
 		err := m.instance.Beat(call)
 		cancel()
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
+		}
+		s.Observer.Asked(err)
+		switch {
 		case err == nil:
 			m.lease.renew(asked.Add(s.Timing.trusted()))
-			wait = s.Timing.Heartbeat
+			wait = time.Until(asked.Add(s.Timing.Heartbeat))
 		case errors.Is(err, ErrFenced):
 			s.Log.Error().Msg("heartbeat: the lease has run out in the database")
 			m.lease.lose()
@@ -233,6 +253,7 @@ func (s *Service) tick(ctx context.Context, m *membership) (soon bool, err error
 	call, cancel := s.tickTime(ctx, m)
 	defer cancel()
 	state, err := m.instance.Tick(call, ctx.Err() != nil)
+	s.Observer.Asked(err)
 	m.outage.report(&s.Log, err, "ownership")
 	if errors.Is(err, ErrFenced) {
 		m.lease.lose()
@@ -240,6 +261,7 @@ func (s *Service) tick(ctx context.Context, m *membership) (soon bool, err error
 	if err != nil {
 		return false, nil
 	}
+	s.Observer.Ticked(state)
 	for _, dead := range state.Dead {
 		s.Log.Warn().Str("instance", dead).Msg("an instance did not renew its lease; its workers are taken over")
 	}
@@ -248,7 +270,7 @@ func (s *Service) tick(ctx context.Context, m *membership) (soon bool, err error
 	}
 	for i, c := range s.crews {
 		c.tellUnowned(state.Jobs[i], unownedPatience*s.Timing.Tick)
-		released, trusted, err := c.apply(ctx, m, state.Jobs[i])
+		released, trusted, err := c.apply(ctx, m, state.Jobs[i], state.Moved)
 		if err != nil {
 			return false, err
 		}

@@ -15,7 +15,8 @@ import (
 type registry struct {
 	mu       sync.Mutex
 	state    JobState
-	down     bool // nothing answers
+	down     bool          // nothing answers
+	slow     time.Duration // what Join takes
 	joined   int
 	released []Owned
 	left     int
@@ -24,6 +25,7 @@ type registry struct {
 var errDown = errors.New("database down")
 
 func (r *registry) Join(context.Context) (Instance, error) {
+	time.Sleep(r.slow)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.down {
@@ -111,14 +113,14 @@ func (c *counters) MarkDone(_ context.Context, ids []int64) error {
 	return nil
 }
 
-func (c *counters) Due(context.Context, int64) (Batch, int, error)    { return Batch{}, 0, nil }
-func (c *counters) Park(context.Context, []Failure) error             { return nil }
-func (c *counters) Settle(context.Context, []int64) error             { return nil }
-func (c *counters) Connect(context.Context) (Recall, error)           { return Recall{}, nil }
-func (c *counters) Forget(context.Context) error                      { return nil }
-func (c *counters) Pending(context.Context, []int64) ([]int64, error) { return nil, nil }
-func (c *counters) Atomic() bool                                      { return true }
-func (c *counters) Close() error                                      { return nil }
+func (c *counters) Due(context.Context, int64) (Batch, int, error)  { return Batch{}, 0, nil }
+func (c *counters) Park(context.Context, []Failure) error           { return nil }
+func (c *counters) Settle(context.Context, []int64) error           { return nil }
+func (c *counters) Connect(context.Context) (Recall, error)         { return Recall{}, nil }
+func (c *counters) Forget(context.Context) error                    { return nil }
+func (c *counters) Pending(context.Context, []int64) (Batch, error) { return Batch{}, nil }
+func (c *counters) Atomic() bool                                    { return true }
+func (c *counters) Close() error                                    { return nil }
 func (c *counters) Publish(ctx context.Context, messages []Message, _ []int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -144,7 +146,7 @@ func (c *counters) set(change func(*counters)) {
 }
 
 // serveTest runs a service on fakes, in fake time. stop ends it and waits.
-func serveTest(t *testing.T, schedule Schedule, r *registry) (c *counters, stop func()) {
+func serveTest(t *testing.T, schedule Schedule, r *registry, change ...func(*ServiceConfig)) (c *counters, stop func()) {
 	t.Helper()
 	c = &counters{}
 	job := validJob()
@@ -154,9 +156,13 @@ func serveTest(t *testing.T, schedule Schedule, r *registry) (c *counters, stop 
 			Job: job, Shard: owned.Shard, Rows: c, Failures: c, Publisher: c, Lease: lease, Log: zerolog.Nop(), Grace: 5 * time.Second,
 		})
 	}
-	s, err := NewService(ServiceConfig{
+	config := ServiceConfig{
 		Jobs: []*Job{job}, Ownership: r, NewWorker: newWorker, Timing: DefaultTiming(), Farewell: time.Second, Log: zerolog.Nop(),
-	})
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	s, err := NewService(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,6 +182,19 @@ var rarely = Schedule{Cron: "0 0 1 1 *"}
 
 func owning(unfinished bool) JobState {
 	return JobState{Workers: 1, Owned: []Owned{{Shard: Shard{Of: 1, Epoch: 7}, Rest: Rest{Unfinished: unfinished}}}}
+}
+
+// A Join that took nearly all of the trusted time is followed by a heartbeat at once: the membership lasts.
+func TestSlowJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &registry{state: owning(true), slow: DefaultTiming().trusted() - time.Millisecond}
+		_, stop := serveTest(t, rarely, r)
+		time.Sleep(time.Minute)
+		if n := r.joins(); n != 1 {
+			t.Errorf("joined %d times", n)
+		}
+		stop()
+	})
 }
 
 // By a cron expression a worker waits for its time, unless the last owner left a pass unfinished; a trigger counts.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // errUnsettled ends a pass in which the broker turned out to hold rows of unknown outcome: the next one marks them.
@@ -30,8 +32,11 @@ func (w *Worker) settle(ctx, finish context.Context, outcome *Outcome) error {
 	return nil
 }
 
+// connect opens the connection to the broker, if need be.
 func (w *Worker) connect(ctx context.Context) (Recall, error) {
+	started := time.Now()
 	recall, err := w.Publisher.Connect(ctx)
+	w.Observer.Did(w.id, StepConnect, 0, time.Since(started), err)
 	if err != nil {
 		return Recall{}, fmt.Errorf("connect to the broker: %w", err)
 	}
@@ -47,42 +52,67 @@ func (w *Worker) reconnect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if recall.Kept && slices.ContainsFunc(recall.Rows, w.doubts) {
+	if !recall.Kept {
+		return nil
+	}
+	if slices.ContainsFunc(recall.Rows, w.doubts) {
 		w.disconnect()
 		return errUnsettled
 	}
+	clear(w.doubtful) // the broker does not hold them
 	return nil
 }
 
-func (w *Worker) doubts(id int64) bool {
-	_, doubtful := w.doubtful[id]
+func (w *Worker) doubts(row Delivered) bool {
+	_, doubtful := w.doubtful[row.RowID]
 	return doubtful
 }
 
 // markRecalled marks the rows that the broker turns out to hold: of this worker's own those of unknown outcome, of an
-// earlier owner's all that are pending. What the broker does not recall it does not hold.
+// earlier owner's all. What the broker does not recall it does not hold.
 func (w *Worker) markRecalled(ctx, finish context.Context, recall Recall, outcome *Outcome) error {
 	if !recall.Kept {
 		return nil
 	}
-	var confirmed []int64
-	for _, id := range recall.Rows {
-		if w.doubts(id) {
-			confirmed = append(confirmed, id)
-		}
+	delivered := recall.Rows
+	if !w.Unsettled || w.recalled {
+		delivered = slices.DeleteFunc(slices.Clone(delivered), func(row Delivered) bool { return !w.doubts(row) })
 	}
-	if w.Unsettled && !w.recalled {
-		pending, err := w.Rows.Pending(ctx, recall.Rows)
-		if err != nil {
-			return err
-		}
-		confirmed = pending
-	}
-	if len(confirmed) > 0 {
-		w.Log.Info().Int("rows", len(confirmed)).Msg("the broker holds rows whose receipt got lost; they are marked, not sent again")
+	confirmed, err := w.stillPending(ctx, delivered)
+	if err != nil {
+		return err
 	}
 	clear(w.doubtful)
 	return w.mark(finish, confirmed, w.Failures.Settle, outcome)
+}
+
+// stillPending returns the ids of those rows that are pending, and whose event is the one that was delivered: an id alone
+// may belong to another row by now.
+func (w *Worker) stillPending(ctx context.Context, delivered []Delivered) (ids []int64, err error) {
+	if len(delivered) == 0 {
+		return nil, nil
+	}
+	events := make(map[int64]uint32, len(delivered))
+	for _, row := range delivered {
+		events[row.RowID] = row.Event
+	}
+	batch, err := w.Rows.Pending(ctx, slices.Sorted(maps.Keys(events)))
+	if err != nil {
+		return nil, err
+	}
+	messages, _ := w.builder.Build(batch) // what cannot be built was never sent
+	for _, m := range messages {
+		if events[m.RowID] == EventSum(m.EventID) {
+			ids = append(ids, m.RowID)
+		}
+	}
+	if len(ids) > 0 {
+		w.Log.Info().Int("rows", len(ids)).Msg("the broker holds rows whose receipt got lost; they are marked, not sent again")
+	}
+	if others := len(batch.Rows) - len(ids); others > 0 {
+		w.Log.Warn().Int("rows", others).Msg("rows have the ids of delivered ones, but other events: they are sent")
+	}
+	return ids, nil
 }
 
 // Settle marks what an earlier owner may have left without a mark, and sends nothing. It tries until that is done, ctx
@@ -98,10 +128,22 @@ func (w *Worker) Settle(ctx context.Context) Rest {
 		err := guard(func() error { return w.settle(held, finish, &outcome) })
 		stop()
 		w.report(ctx, outcome, err)
-		if err == nil || errors.Is(err, ErrFenced) || !pause(held, faults.next()) {
+		if err == nil || errors.Is(err, ErrFenced) || errors.Is(err, ErrMoved) || !pause(held, faults.next()) {
 			return Rest{Unfinished: true, Unsettled: w.unsettled()}
 		}
 	}
+}
+
+// settleOnce is Settle with one try; its error says why that did not work.
+func (w *Worker) settleOnce(ctx context.Context) (Rest, error) {
+	defer w.leave()
+	held, cancel := w.Lease.Bind(ctx)
+	defer cancel()
+	var outcome Outcome
+	finish, stop := outlive(ctx, w.Grace)
+	defer stop()
+	err := guard(func() error { return w.settle(held, finish, &outcome) })
+	return Rest{Unfinished: true, Unsettled: w.unsettled()}, err
 }
 
 // unsettled says whether the broker may hold rows that have no mark.

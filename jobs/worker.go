@@ -29,22 +29,22 @@ type WorkerConfig struct {
 	Lease *Lease
 	Log   zerolog.Logger
 	// Grace is how long the batches in flight may take to finish once the worker is told to stop.
-	Grace time.Duration
-	// Observe is called with the outcome of each pass, from the worker's goroutine. Optional.
-	Observe func(Shard, Outcome, error)
+	Grace    time.Duration
+	Observer Observer // optional
 }
 
 // Worker is one of the K instances of a job: it drains the rows it owns, pass after pass. Its methods are called from
 // one goroutine.
 type Worker struct {
 	WorkerConfig
+	id      WorkerID
 	builder *Builder
 
 	fetching sync.Mutex // guards cursor and inFlight, which the stages of a pass share
 	cursor   cursor
 	inFlight inFlight
 
-	doubtful  map[int64]struct{}  // sent, outcome unknown: sending them again is a repeat
+	doubtful  map[int64]Fault     // sent, outcome unknown since this fault: sending them again is a repeat
 	unmarked  []int64             // confirmed, not marked when the last pass ended
 	open      openMarks           // confirmed, not marked yet
 	recalled  bool                // the broker was asked what it recalls of earlier owners
@@ -56,6 +56,10 @@ type Worker struct {
 	aside     map[int64]isolation // single suspects
 	carried   time.Time           // when the broker last confirmed something
 	trouble   trouble             // since when passes fail
+
+	untold       Outcome // of passes that no line told of yet
+	untoldPasses int
+	told         time.Time // the last line
 }
 
 // Outcome counts what a pass did, in rows.
@@ -87,11 +91,15 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 		return nil, fmt.Errorf("job %s: %w", config.Job.Name, err)
 	}
 	config.Log = config.Log.With().Str("job", config.Job.Name).Int("worker", config.Shard.Number).Logger()
+	if config.Observer == nil {
+		config.Observer = unobserved{}
+	}
 	return &Worker{
 		WorkerConfig: config,
+		id:           WorkerID{config.Job.Name, config.Shard.Number},
 		builder:      builder,
 		cursor:       newCursor(),
-		doubtful:     map[int64]struct{}{},
+		doubtful:     map[int64]Fault{},
 		held:         map[string]struct{}{},
 		aside:        map[int64]isolation{},
 	}, nil
@@ -116,22 +124,34 @@ func (w *Worker) run(ctx context.Context, triggers <-chan struct{}) (unfinished 
 	defer cancel()
 	faults := backoff{min: minPause, max: maxPause}
 	for again := false; ; {
-		if !again {
-			select {
-			case <-held.Done():
-				return len(triggers) > 0
-			case <-triggers:
-			}
+		if !again && !w.rest(held, triggers) {
+			return len(triggers) > 0
 		}
 		outcome, err := w.Pass(ctx)
 		again = outcome.again || err != nil
 		if err == nil {
 			faults.reset()
-		} else if errors.Is(err, ErrFenced) || !pause(held, faults.next()) {
+		} else if errors.Is(err, ErrFenced) || errors.Is(err, ErrMoved) || !pause(held, faults.next()) {
 			return true
 		}
 		if held.Err() != nil {
 			return true
+		}
+	}
+}
+
+// rest waits for a trigger; false if ctx ended first. Meanwhile the broker is let forget.
+func (w *Worker) rest(held context.Context, triggers <-chan struct{}) bool {
+	idle := time.NewTimer(forgetAfter)
+	defer idle.Stop()
+	for {
+		select {
+		case <-held.Done():
+			return false
+		case <-triggers:
+			return true
+		case <-idle.C:
+			w.forget(held)
 		}
 	}
 }
@@ -153,6 +173,7 @@ func (w *Worker) Drain(ctx context.Context) (Outcome, Rest, error) {
 // error says why it ended early; everything that was not confirmed is still pending then.
 func (w *Worker) Pass(ctx context.Context) (Outcome, error) {
 	started := time.Now()
+	w.Observer.Did(w.id, StepBegin, 0, 0, nil)
 	var outcome Outcome
 	err := guard(func() error { return w.pass(ctx, &outcome) })
 	outcome.Took = time.Since(started)
@@ -164,9 +185,7 @@ func (w *Worker) Pass(ctx context.Context) (Outcome, error) {
 		}
 	}
 	w.report(ctx, outcome, err)
-	if w.Observe != nil {
-		w.Observe(w.Shard, outcome, err)
-	}
+	w.Observer.Passed(w.id, outcome, err)
 	return outcome, err
 }
 
@@ -196,6 +215,27 @@ func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
 	return nil
 }
 
+// forgetAfter is how long a worker rests before the broker is told that everything is marked; forgetPatience is how long
+// that may take.
+const (
+	forgetAfter    = time.Second
+	forgetPatience = time.Second
+)
+
+// forget lets the broker forget the rows of the last batches, if all of them are marked.
+func (w *Worker) forget(ctx context.Context) {
+	if w.unsettled() {
+		return
+	}
+	held, unbind := w.Lease.Bind(ctx)
+	defer unbind()
+	held, cancel := context.WithTimeout(held, forgetPatience)
+	defer cancel()
+	if err := guard(func() error { return w.Publisher.Forget(held) }); err != nil {
+		w.Log.Debug().Err(err).Msg("the broker goes on naming rows that are marked")
+	}
+}
+
 func (w *Worker) disconnect() {
 	if err := w.Publisher.Close(); err != nil {
 		w.Log.Debug().Err(err).Msg("disconnect")
@@ -204,9 +244,12 @@ func (w *Worker) disconnect() {
 
 // leave frees the connection and tells what a stop could not finish.
 func (w *Worker) leave() {
+	w.tellPasses()
+	w.forget(context.Background())
 	w.disconnect()
+	w.Observer.Did(w.id, StepLeave, 0, 0, nil)
 	if n := len(w.unmarked); n > 0 {
-		w.Log.Error().Int("rows", n).Msg("stopped before confirmed rows were marked done: they will be sent again")
+		w.Log.Error().Int("rows", n).Msg("stopped before confirmed rows were marked done")
 	}
 }
 

@@ -65,6 +65,7 @@ type world struct {
 	ledger    map[int64]*record
 	connected bool
 	recall    []int64        // rows that the broker names
+	others    bool           // the rows that it names had other events: the table was emptied since
 	delivered []int64        // what the broker holds, in order
 	confirmed map[int64]bool // rows of receipts that are not marked yet
 	sendings  map[int64]int
@@ -72,6 +73,7 @@ type world struct {
 	lostAlone map[int64]int // how often a connection was lost with this one message under way
 	wasAside  map[int64]bool
 	total     Outcome
+	observer  *totals // of all workers
 }
 
 type simRow struct {
@@ -130,10 +132,13 @@ func (w *world) owner(t testing.TB, log zerolog.Logger, unsettled bool) *Worker 
 		job.Source.ShardBy = "key"
 	}
 	job.Retry = RetryPolicy{MaxAttempts: 4, MinBackoff: time.Second, MaxBackoff: time.Minute}
+	if w.observer == nil {
+		w.observer = &totals{world: w}
+	}
 	worker, err := NewWorker(WorkerConfig{
 		Job: job, Shard: Shard{Number: 0, Of: 1}, Rows: w, Failures: w, Publisher: w, Log: log, Grace: 10 * time.Second,
 		Unsettled: unsettled,
-		Observe:   func(_ Shard, outcome Outcome, _ error) { w.total.Add(outcome) },
+		Observer:  w.observer,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -264,13 +269,18 @@ func (w *world) Fetch(ctx context.Context, from int64) (Batch, error) {
 	return batch, nil
 }
 
-func (w *world) Pending(ctx context.Context, ids []int64) ([]int64, error) {
+func (w *world) Pending(ctx context.Context, ids []int64) (batch Batch, err error) {
 	w.lock.Lock()
 	defer w.lock.Unlock()
 	if ctx.Err() != nil || w.strike(fetching, "pending fails") {
-		return nil, errSim
+		return Batch{}, errSim
 	}
-	return slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return !w.table[id].pending }), nil
+	for _, id := range ids {
+		if w.table[id].pending {
+			batch.Rows = append(batch.Rows, w.row(id))
+		}
+	}
+	return batch, nil
 }
 
 func (w *world) MarkDone(ctx context.Context, ids []int64) error {

@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -41,7 +43,7 @@ func (l *rowLimit) reached(rows int, full bool) bool {
 // rowReader copies rows of a result into a batch with a handful of allocations per batch, not per row: values into
 // shared chunks of memory, keys into one string.
 type rowReader struct {
-	head   int // columns before id, key, payload and fields, which the caller reads
+	head   int // columns before id, key, payload, fields and age, which the caller reads
 	fields int
 
 	rows    []jobs.Row
@@ -63,10 +65,15 @@ func (r *rowReader) read(result pgx.Rows) (*jobs.Row, error) {
 	if err != nil {
 		return nil, fmt.Errorf("payload of row %d: %w", id, err)
 	}
+	last := 3 + r.fields
+	insertedAt, err := decodeAge(values[last], columns[last].Format)
+	if err != nil {
+		return nil, fmt.Errorf("age of row %d: %w", id, err)
+	}
 	r.keys = append(r.keys, values[1]...)
 	r.keyEnds = append(r.keyEnds, len(r.keys))
 	r.size += len(values[1])
-	r.rows = append(r.rows, jobs.Row{ID: id, Payload: payload, Fields: r.copyFields(values[3:])})
+	r.rows = append(r.rows, jobs.Row{ID: id, Payload: payload, Fields: r.copyFields(values[3:last]), InsertedAt: insertedAt})
 	return &r.rows[len(r.rows)-1], nil
 }
 
@@ -131,4 +138,24 @@ func decodeID(value []byte, format int16) (int64, error) {
 		return int64(binary.BigEndian.Uint64(value)), nil
 	}
 	return strconv.ParseInt(string(value), 10, 64)
+}
+
+// maxAge is beyond what a created_at can mean.
+const maxAge = 200 * 365 * 24 * time.Hour
+
+// decodeAge turns seconds since the insert into a time of our own clock; null, infinity and the like into zero.
+func decodeAge(value []byte, format int16) (insertedAt time.Time, err error) {
+	if value == nil {
+		return time.Time{}, nil
+	}
+	var seconds float64
+	if format == pgx.BinaryFormatCode && len(value) == 8 {
+		seconds = math.Float64frombits(binary.BigEndian.Uint64(value))
+	} else if seconds, err = strconv.ParseFloat(string(value), 64); err != nil {
+		return time.Time{}, err
+	}
+	if !(math.Abs(seconds) < maxAge.Seconds()) { // NaN neither
+		return time.Time{}, nil
+	}
+	return time.Now().Add(-time.Duration(seconds * float64(time.Second))), nil
 }

@@ -197,7 +197,7 @@ func (c *sourceCheck) explain(ctx context.Context, where, statement string, args
 func (c *sourceCheck) grant(where string) string {
 	role := quoteName(c.table.role)
 	switch where {
-	case "modulo.failures", "ownership":
+	case "modulo.failures", "ownership", "tokens":
 		return "grant usage on schema modulo to " + role + "; grant select, insert, update, delete on all tables in schema modulo to " + role +
 			"; grant usage on sequence modulo.epoch to " + role
 	case "done.set":
@@ -232,17 +232,18 @@ func (c *sourceCheck) statements(ctx context.Context, s *Source) error {
 		args       []any
 	}{
 		{"modulo.failures", s.clear, []any{ids}},
-		{"modulo.failures", s.park, parkArguments(jobs.Shard{}, []jobs.Failure{{}})},
+		{"modulo.failures", s.park, parkArguments(jobs.Shard{}, none, []jobs.Failure{{}})},
 		{"modulo.failures", s.due, []any{none + 2, none + 1, none, none}},
-		{"modulo.failures", s.settle, []any{ids, none, none}},
+		{"modulo.failures", s.settle, []any{ids, none, none, none}},
 		{"ownership", createJobSQL, []any{"", none, false}},
 		{"ownership", joinSQL, []any{nobody, "", none, "", []string{}, none, 0.0}},
 		{"ownership", reapSQL, nil},
 		{"ownership", acquireSQL, []any{"", nobody, none}},
+		{"ownership", moveSQL, []any{[]string{}, none, 0.0, 0, false}},
 		{"ownership", nextGenerationSQL, []any{"", none}},
 		{"source", s.sql.fetch(jobs.Shard{Number: 1, Of: 2}), []any{none, none}},
 		{"source", s.pending, []any{ids, none, none}},
-		{"done.set", s.mark, []any{ids, none, none}},
+		{"done.set", s.mark, []any{ids, none, none, none}},
 		{"tokens", claimTokenSQL, []any{"", none, none, ""}},
 	} {
 		if err := c.explain(ctx, statement.where, statement.sql, statement.args...); err != nil || len(c.errors) > 0 {

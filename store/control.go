@@ -146,7 +146,8 @@ func (db *DB) ChangeWorkers(ctx context.Context, job string, workers int) (Contr
 }
 
 // Advance does what any instance does for a change of K at its next tick: it frees the workers of dead instances and
-// begins the next generation if no worker has an owner. So a change ends without any instance, too.
+// begins the next generation if no worker has an owner or something to settle. So a change ends without any instance
+// where the last owners have left nothing open.
 func (db *DB) Advance(ctx context.Context, job string) error {
 	ctx, cancel := db.bounded(ctx)
 	defer cancel()

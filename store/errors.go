@@ -93,7 +93,7 @@ func explainConnect(err error) error {
 	case errors.Is(err, pgconn.ErrReadOnlyConnection):
 		return fmt.Errorf("%w: the server or the role is read-only (a standby?); connect to the primary", err)
 	case hasCode(err, codeProtocolViolation):
-		return fmt.Errorf("%w: behind PgBouncer add default_query_exec_mode=exec to the database URL", err)
+		return fmt.Errorf("%w: said by a pooler such as PgBouncer? Its log tells more; migrations need a direct connection", err)
 	}
 	return err
 }

@@ -1,6 +1,10 @@
 package store
 
-import "modulo/jobs"
+import (
+	"strings"
+
+	"modulo/jobs"
+)
 
 // PlanSettings are the session's, but behind a pooler.
 func PlanSettings() map[string]string { return planSettings }
@@ -9,3 +13,14 @@ func PlanSettings() map[string]string { return planSettings }
 func (s *Source) FetchSQL(shard jobs.Shard) string { return s.sql.fetch(shard) }
 func (s *Source) MarkSQL() string                  { return s.mark }
 func (s *Source) DueSQL() string                   { return s.due }
+
+// OwnershipSQL are the statements of a heartbeat and a tick that change or look for rows, with values for parameters.
+func OwnershipSQL() map[string]string {
+	values := strings.NewReplacer(
+		"$1::uuid", "(select max(owner::text)::uuid from modulo.workers where number = 0)", "$2::float8", "600", "$3::bigint", "1", "%s", timeline,
+		"$1::text[]", "array['outbox']", "$1::float8", "1")
+	return map[string]string{
+		"beat": values.Replace(beatSQL), "reap": reapSQL, "instances": values.Replace(viewInstancesSQL),
+		"workers": values.Replace(viewWorkersSQL), "jobs": values.Replace(viewJobsSQL),
+	}
+}

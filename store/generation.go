@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"modulo/jobs"
 )
@@ -96,38 +95,4 @@ func switchGeneration(ctx context.Context, conn beginner, job string) error {
 // beginner is a connection or a pool.
 type beginner interface {
 	Begin(context.Context) (pgx.Tx, error)
-}
-
-// timelineSQL grows with each fail-over to a standby.
-const timelineSQL = `select ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint`
-
-// moveSQL notes the timeline. Unless it is the first one seen, no worker gets an owner for the time of a lease: what
-// was committed last on the old server may be missing on this one, who owns what included.
-const moveSQL = `update modulo.jobs
-set hold_until = case when timeline is null then hold_until else clock_timestamp() + make_interval(secs => $3::float8) end,
-  timeline = $2::bigint
-where job = any($1::text[]) and timeline is distinct from $2::bigint`
-
-// noteTimeline says whether the database is another server than at the last tick of any instance.
-func (i *instance) noteTimeline(ctx context.Context, conn *pgx.Conn, v *view) (moved bool, err error) {
-	var timeline int64
-	err = conn.QueryRow(ctx, timelineSQL).Scan(&timeline)
-	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) {
-		return false, nil // a service that hides its log does not tell its fail-overs
-	}
-	if err != nil {
-		return false, fmt.Errorf("read timeline: %w", err)
-	}
-	news := false
-	for _, j := range v.jobs {
-		news = news || j.timeline != timeline
-		moved = moved || j.timeline != timeline && j.timeline != 0
-	}
-	if news {
-		_, err = conn.Exec(ctx, moveSQL, i.names, timeline, i.Timing.Lease.Seconds())
-	}
-	if moved {
-		i.db.pool.Reset()
-	}
-	return moved, wrap("note timeline", err)
 }

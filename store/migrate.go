@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -91,10 +90,13 @@ func (db *DB) MigrateStatus(ctx context.Context) ([]Migration, error) {
 
 // migrate calls run with a provider whose lock and version table are ready.
 func (db *DB) migrate(ctx context.Context, run func(*goose.Provider) error) error {
+	if db.pooled {
+		return ErrPooled
+	}
 	config := db.pool.Config().ConnConfig
 	config.RuntimeParams["lock_timeout"] = ddlLockTimeout
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec // nothing runs twice, and a kept plan would outlive its table
-	maps.DeleteFunc(config.RuntimeParams, func(name, _ string) bool { return planSettings[name] != "" })
+	dropPlanSettings(config)
 	conns := stdlib.OpenDB(*config)
 	defer func() { _ = conns.Close() }()
 

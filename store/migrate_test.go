@@ -25,12 +25,16 @@ select c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypm
 union all select c.relname || ' ' || c.relkind::text || coalesce(c.reloptions::text, '') || coalesce(' -- ' || obj_description(c.oid), '')
   from pg_class c where c.relnamespace = 'modulo'::regnamespace
 union all select indexdef from pg_indexes where schemaname = 'modulo'
+union all select t.tgname || ' ' || t.tgenabled::text || ' ' || pg_get_triggerdef(t.oid) || ' -- ' || obj_description(t.oid)
+  from pg_trigger t where not t.tgisinternal
+union all select pg_get_functiondef(p.oid) || ' -- ' || obj_description(p.oid) from pg_proc p where p.pronamespace = 'modulo'::regnamespace
 union all select version_id || ' ' || is_applied from modulo.schema_version
 order by 1`
 
 func TestMigrateUpDownUp(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
+	f.DB = open(t, store.Config{URL: f.url}) // migrations are direct
 	first := column[string](f, schemaSQL)
 	if again, err := f.MigrateUp(t.Context()); err != nil || len(again) != 0 {
 		t.Fatalf("second migrate up: %v, %v", again, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -28,6 +29,8 @@ type Ownership struct {
 	db     *DB
 	host   string
 	wishes []*jobs.Job // jobs whose stated number of workers is not yet made known
+
+	timeline atomic.Int64 // of the server at the last tick of this process; 0: there was none
 }
 
 var _ jobs.Ownership = (*Ownership)(nil)
@@ -101,23 +104,22 @@ type instance struct {
 }
 
 // beatSQL cannot revive a lease that is over. clock_timestamp is the time after any wait for a lock; now() would be
-// that before.
+// that before. A lease on the old primary counts no more once a tick has seen the new one: %s is the timeline, $3 that
+// of the last tick.
 const beatSQL = `update modulo.instances
 set beat = beat + 1, expires_at = clock_timestamp() + make_interval(secs => $2::float8)
-where instance = $1::uuid and expires_at > clock_timestamp()`
+where instance = $1::uuid and expires_at > clock_timestamp() and (select %s) >= $3::bigint`
 
 // Beat implements jobs.Instance.
 func (i *instance) Beat(ctx context.Context) error {
 	err := i.beats.use(ctx, func(conn *pgx.Conn) error {
-		renewed, err := conn.Exec(ctx, beatSQL, i.id, i.Timing.Lease.Seconds())
+		renewed, err := conn.Exec(ctx, fmt.Sprintf(beatSQL, i.db.timeline), i.id, i.Timing.Lease.Seconds(), i.timeline.Load())
 		if err == nil && renewed.RowsAffected() == 0 {
 			err = jobs.ErrFenced
 		}
 		return err
 	})
-	if hasCode(err, codeReadOnlyTransaction) {
-		i.db.pool.Reset() // a primary that was demoted: its connections must not linger in the pool
-	}
+	i.db.leaveReadOnly(err)
 	return wrap("heartbeat", err)
 }
 

@@ -22,7 +22,7 @@ type fleet struct {
 	job *jobs.Job
 }
 
-func newFleet(t *testing.T, workers int) *fleet {
+func newFleet(t testing.TB, workers int) *fleet {
 	t.Helper()
 	job := outboxJob()
 	job.Workers = workers

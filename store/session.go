@@ -19,15 +19,13 @@ type session struct {
 
 func (db *DB) newSession() *session {
 	config := db.pool.Config().ConnConfig
-	for name := range planSettings {
-		delete(config.RuntimeParams, name) // they are for the fetch
-	}
+	dropPlanSettings(config) // they are for the fetch
 	return &session{config: config}
 }
 
 func (s *session) use(ctx context.Context, do func(*pgx.Conn) error) error {
 	if s.conn == nil {
-		conn, err := pgx.ConnectConfig(ctx, s.config)
+		conn, err := pgx.ConnectConfig(ctx, s.shared(ctx))
 		if err != nil {
 			return explainConnect(err)
 		}
@@ -38,6 +36,19 @@ func (s *session) use(ctx context.Context, do func(*pgx.Conn) error) error {
 		s.close(ctx)
 	}
 	return err
+}
+
+// shared gives every host of the URL its share of the time there is: a machine that is gone does not answer, and must not
+// use up what the next one needs.
+func (s *session) shared(ctx context.Context) *pgx.ConnConfig {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return s.config
+	}
+	config := s.config.Copy()
+	share := time.Until(deadline) / time.Duration(1+len(config.Fallbacks))
+	config.ConnectTimeout = max(min(config.ConnectTimeout, share), time.Millisecond) // 0 would be no limit
+	return config
 }
 
 func (s *session) close(ctx context.Context) {

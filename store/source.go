@@ -40,13 +40,11 @@ func (db *DB) OpenSource(ctx context.Context, job *jobs.Job) (*Source, []*Proble
 
 // newSource builds the SQL of a job whose names exist in the table.
 func newSource(db *DB, job *jobs.Job, table *Table, binary bool) *Source {
-	s := &Source{db: db, table: table, binary: binary, sql: newStatements(job, table, binary)}
+	s := &Source{db: db, table: table, binary: binary, created: tellsAge(table), sql: newStatements(job, table, binary)}
+	s.sql.timeline = db.timeline
 	s.due, s.clear, s.pending = s.sql.due(), s.sql.clear(), s.sql.pending()
 	s.mark, s.settle, s.park = s.sql.mark(), s.sql.settle(), s.sql.park()
-	s.fetchFormats, s.dueFormats = resultFormats(0, len(s.sql.fields), binary), resultFormats(dueHead, len(s.sql.fields), binary)
-	if c := table.Column("created_at"); c != nil && (c.baseType == "timestamptz" || c.baseType == "timestamp") {
-		s.created = c.selectable
-	}
+	s.fetchFormats, s.dueFormats = resultFormats(fetchHead, len(s.sql.fields), binary), resultFormats(dueHead, len(s.sql.fields), binary)
 	return s
 }
 
@@ -59,6 +57,11 @@ func newStatements(job *jobs.Job, table *Table, binary bool) statements {
 		doneSet: job.Source.DoneSet,
 		ordered: job.Ordered,
 		batch:   job.Batch,
+		age:     "null::float8",
+	}
+	if c := table.Column("created_at"); tellsAge(table) && c.baseType == "timestamptz" {
+		// By the time when this row is read. The difference of numbers: that of times is an error for infinity.
+		s.age = "date_part('epoch', clock_timestamp()) - date_part('epoch', t.created_at)"
 	}
 	if job.Source.ShardBy != "" {
 		s.key = quoteName(job.Source.ShardBy)
@@ -73,6 +76,12 @@ func newStatements(job *jobs.Job, table *Table, binary bool) statements {
 	return s
 }
 
+// tellsAge says whether there is a created_at that tells when a row was inserted.
+func tellsAge(table *Table) bool {
+	c := table.Column("created_at")
+	return c != nil && (c.baseType == "timestamptz" || c.baseType == "timestamp") && c.selectable
+}
+
 // payloadSQL is the expression of the body in its own type.
 func payloadSQL(p jobs.Payload) string {
 	switch {
@@ -84,10 +93,10 @@ func payloadSQL(p jobs.Payload) string {
 	return "(\n" + p.SQL + "\n)"
 }
 
-// resultFormats asks for id and a bytea payload in binary form and for everything else as text.
+// resultFormats asks for id, age and a bytea payload in binary form and for everything else as text.
 func resultFormats(head, fields int, binary bool) pgx.QueryResultFormats {
-	formats := make(pgx.QueryResultFormats, head+3+fields)
-	formats[head] = pgx.BinaryFormatCode
+	formats := make(pgx.QueryResultFormats, head+4+fields)
+	formats[head], formats[head+3+fields] = pgx.BinaryFormatCode, pgx.BinaryFormatCode
 	if binary {
 		formats[head+2] = pgx.BinaryFormatCode
 	}

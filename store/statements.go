@@ -25,15 +25,21 @@ type statements struct {
 	fields  []string // quoted columns
 	ordered bool
 	batch   int
+	age     string // expression: seconds since the row was inserted; null where the table does not tell
+
+	timeline string // expression
 }
 
-// fetch selects id, key, payload and fields of pending rows. $1 is the id to start from, $2 the most rows wanted.
+// here is the timeline of the server, found once per statement.
+func (s *statements) here() string { return "(select " + s.timeline + ")" }
+
+// fetch selects timeline, id, key, payload and fields of pending rows. $1 is the id to start from, $2 the most rows wanted.
 func (s *statements) fetch(shard jobs.Shard) string {
 	var b strings.Builder
 	// The outer limit can change from call to call and stops the reading of wide rows; only the inner one, a literal,
 	// tells the planner that few rows are wanted.
-	fmt.Fprintf(&b, "select r.* from (\n  select %s\n  from %s as t\n  where (\n%s\n  )\n",
-		s.columns(), s.table, s.where)
+	fmt.Fprintf(&b, "select %s, r.* from (\n  select %s\n  from %s as t\n  where (\n%s\n  )\n",
+		s.here(), s.columns(), s.table, s.where)
 	if shard.Of > 1 {
 		fmt.Fprintf(&b, "  and %s\n", s.owned(shard))
 	}
@@ -47,11 +53,12 @@ func (s *statements) fetch(shard jobs.Shard) string {
 
 // columns are those of a Row, in the order in which rowReader reads them.
 func (s *statements) columns() string {
-	columns := make([]string, 0, 3+len(s.fields))
+	columns := make([]string, 0, 4+len(s.fields))
 	columns = append(columns, "t."+s.id+"::bigint", s.keyText(), s.payload)
 	for _, f := range s.fields {
 		columns = append(columns, "t."+f+"::text")
 	}
+	columns = append(columns, s.age)
 	return strings.Join(columns, ", ")
 }
 
@@ -100,7 +107,7 @@ func (s *statements) notParked() string {
 		"    and f.row_id = t.%s offset 0)\n", quoteText(s.job), s.id)
 }
 
-// due selects the failures whose next attempt has come: row_id, attempts, mark_only, pending (null: no longer), then
+// due selects the failures whose next attempt has come: timeline, row_id, attempts, mark_only, pending (null: no longer), then
 // the columns of a Row. $1 is K, $2 is w, $3 the most rows wanted, $4 the id to start from.
 func (s *statements) due() string {
 	shardKey := "f.row_id"
@@ -113,7 +120,7 @@ func (s *statements) due() string {
 			"      select from modulo.failures as e where e.job = f.job and e.key = f.key and e.row_id < f.row_id\n" +
 			"      and not e.delivered))\n"
 	}
-	return fmt.Sprintf(`select f.row_id, f.attempts, f.mark_only, r.*
+	return fmt.Sprintf(`select %s, f.row_id, f.attempts, f.mark_only, r.*
 from (
   select f.row_id, f.attempts, f.delivered or f.discarded_at is not null as mark_only
   from modulo.failures as f
@@ -129,7 +136,7 @@ left join lateral (
 %s
   )
 ) as r on true
-order by f.row_id`, quoteText(s.job), shardKey, held, s.columns(), s.table, s.id, s.where)
+order by f.row_id`, s.here(), quoteText(s.job), shardKey, held, s.columns(), s.table, s.id, s.where)
 }
 
 // clear removes records of rows that are no longer pending. $1 are the row ids.
@@ -138,27 +145,30 @@ func (s *statements) clear() string {
 }
 
 // mark is the done statement. $1 are the ids, $2 and $3 the lowest and highest: without them every partition is
-// searched for every id. It does not ask for the pending condition: who holds a receipt tells the truth.
+// searched for every id. It does not ask for the pending condition: who holds a receipt tells the truth. But $4 is the
+// timeline that the rows came from (0: any): a standby that was promoted gives ids that it has not seen to other rows.
 func (s *statements) mark() string {
-	return fmt.Sprintf("update %s as t set\n%s\nwhere t.%s = any($1::bigint[]) and t.%s between $2::bigint and $3::bigint",
-		s.table, s.doneSet, s.id, s.id)
+	return fmt.Sprintf("update %s as t set\n%s\nwhere t.%s = any($1::bigint[]) and t.%s between $2::bigint and $3::bigint\n"+
+		"  and $4::bigint in (0, %s)", s.table, s.doneSet, s.id, s.id, s.here())
 }
 
-// pending selects those of the ids that are pending. $1 are the ids, $2 and $3 the lowest and highest.
+// pending selects what fetch does of the rows with the given ids. $1 are the ids, $2 and $3 the lowest and highest.
 func (s *statements) pending() string {
-	return fmt.Sprintf("select t.%[1]s::bigint from %[2]s as t where (\n%[3]s\n)\n"+
-		"and t.%[1]s = any($1::bigint[]) and t.%[1]s between $2::bigint and $3::bigint\norder by t.%[1]s", s.id, s.table, s.where)
+	return fmt.Sprintf("select %[4]s, %[5]s\nfrom %[2]s as t\nwhere (\n%[3]s\n)\n"+
+		"and t.%[1]s = any($1::bigint[]) and t.%[1]s between $2::bigint and $3::bigint\norder by t.%[1]s",
+		s.id, s.table, s.where, s.here(), s.columns())
 }
 
 // settle is mark, and removes the records of the rows in the same statement.
 func (s *statements) settle() string {
-	return fmt.Sprintf("with settled as (\n  %s\n)\n%s", s.clear(), s.mark())
+	return fmt.Sprintf("with settled as (\n  %s and $4::bigint in (0, %s)\n)\n%s", s.clear(), s.here(), s.mark())
 }
 
 // park writes or renews records. The parameters are arrays: row ids, event ids, attempts, seconds until the next
 // attempt (0: none), classes, reasons, delivered. The key comes from the row itself; a row that is gone gets no
-// record. $8 is the worker, $9 its epoch: where another owner has it now, nothing is written. Returns whether the
-// worker still is its owner's, which the lock makes true until the end.
+// record. $8 is the worker, $9 its epoch, $10 the timeline of the rows: where another owner has it now, or the server is
+// another one, nothing is written. Returns whether the worker still is its owner's, which the lock makes true until
+// the end.
 func (s *statements) park() string {
 	return fmt.Sprintf(`with fence as materialized (
   select from modulo.workers as w
@@ -172,7 +182,7 @@ select %[1]s, u.row_id, %[2]s, u.event_id, u.attempts, now() + make_interval(sec
 from unnest($1::bigint[], $2::text[], $3::int[], $4::float8[], $5::text[], $6::text[], $7::boolean[])
   as u (row_id, event_id, attempts, retry_after, error_class, last_error, delivered)
 join %[3]s as t on t.%[4]s = u.row_id
-where $9::bigint = 0 or exists (select from fence)
+where ($9::bigint = 0 or exists (select from fence)) and $10::bigint in (0, %[5]s)
 order by u.row_id
 on conflict (job, row_id) do update set
   event_id = case when excluded.event_id = '' then f.event_id else excluded.event_id end,
@@ -184,7 +194,7 @@ on conflict (job, row_id) do update set
   delivered = f.delivered or (excluded.delivered and f.discarded_at is null),
   updated_at = now()
 )
-select $9::bigint = 0 or exists (select from fence)`, quoteText(s.job), s.keyText(), s.table, s.id)
+select ($9::bigint = 0 or exists (select from fence)) and $10::bigint in (0, %[5]s)`, quoteText(s.job), s.keyText(), s.table, s.id, s.here())
 }
 
 // rowJSON is the payload of whole rows: an object of the columns in the given order, of all where none are given.

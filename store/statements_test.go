@@ -19,10 +19,13 @@ func TestStatements(t *testing.T) {
 	outbox := statements{
 		job: "outbox", table: `"modulo"."outbox"`, id: `"id"`, where: "done_at is null", doneSet: "done_at = now()",
 		payload: `(t."payload")::text`, fields: []string{`"destination"`, `"event_id"`, `"headers"`}, batch: 1000,
+		age:      "date_part('epoch', clock_timestamp()) - date_part('epoch', t.created_at)",
+		timeline: timeline,
 	}
 	odd := statements{
 		job: "it's", table: `"Bil""ling"."select"`, id: `"Ord-er"`, key: `"customer id"`, ordered: true, batch: 10,
-		where: "a = 1 or b -- either", doneSet: "a = 2, b = false -- both", payload: rowJSON([]string{"Ord-er", `q"`}),
+		where: "a = 1 or b -- either", doneSet: "a = 2, b = false -- both", payload: rowJSON([]string{"Ord-er", `q"`}), age: "null::float8",
+		timeline: noTimeline,
 	}
 	for name, s := range map[string]*statements{"outbox": &outbox, "odd": &odd} {
 		golden(t, name+"_fetch_0_of_1.sql", s.fetch(jobs.Shard{Number: 0, Of: 1}))

@@ -11,7 +11,8 @@ type Backlog struct {
 	Workers []WorkerBacklog // one per worker, in order
 	// Complete is false where counting stopped at the limit: there are at least as many rows as counted.
 	Complete         bool
-	Failed, Retrying int // discarded ones wait for their worker and are not counted
+	Aged             bool // the table has a created_at, so that ages are known
+	Failed, Retrying int  // discarded ones wait for their worker and are not counted
 }
 
 // WorkerBacklog is one worker's part of a Backlog.
@@ -68,7 +69,7 @@ group by 1`, s.shardKey(), s.id, age, s.table, s.where, s.notParked(), s.id)
 func (s *Source) Backlog(ctx context.Context, workers, limit int) (Backlog, error) {
 	ctx, cancel := s.db.bounded(ctx)
 	defer cancel()
-	b := Backlog{Workers: make([]WorkerBacklog, workers)}
+	b := Backlog{Workers: make([]WorkerBacklog, workers), Aged: s.created}
 	if err := s.db.pool.QueryRow(ctx, countByStateSQL, s.sql.job).Scan(&b.Failed, &b.Retrying); err != nil {
 		return Backlog{}, fmt.Errorf("backlog %s: %w", s.sql.job, err)
 	}

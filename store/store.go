@@ -54,29 +54,31 @@ type Config struct {
 // DB is a database with the schema modulo. Safe for concurrent use.
 type DB struct {
 	pool       *pgxpool.Pool
+	pooled     bool   // behind a pooler
+	timeline   string // expression
 	timeout    time.Duration
 	batchBytes int
 }
 
-// Open connects once, to find mistakes early. The error satisfies IsUnreachable where trying again may help.
+// Open connects once, to find mistakes early, and finds out whether there is a pooler in between. The error satisfies IsUnreachable where trying again may help.
 // It refuses a read-only server unless the URL sets target_session_attrs.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	poolConfig, err := poolConfig(cfg)
 	if err != nil {
 		return nil, err
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, poolConfig)
-	if err != nil {
-		return nil, fmt.Errorf("database: %w", explainConnect(err))
-	}
 	db := &DB{
-		pool:       pool,
 		timeout:    orDefault(cfg.StatementTimeout, defaultStatementTimeout),
 		batchBytes: orDefault(cfg.BatchBytes, defaultBatchBytes),
 	}
-	if err := db.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, err
+	call, cancel := db.bounded(ctx)
+	defer cancel()
+	if db.pool, db.pooled, err = connect(call, poolConfig); err != nil {
+		return nil, fmt.Errorf("database: %w", explainConnect(err))
+	}
+	if db.timeline, err = db.findTimeline(ctx); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("database: %w", err)
 	}
 	return db, nil
 }
@@ -128,6 +130,8 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 	}
 	pc.MaxConns = int32(orDefault(cfg.MaxConns, defaultMaxConns))
 	conn := pc.ConnConfig
+	// Behind a pooler notifications for others may come, and pgx would keep them.
+	conn.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) {}
 	if conn.ConnectTimeout == 0 {
 		conn.ConnectTimeout = connectTimeout
 	}
@@ -137,7 +141,7 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 	if !chosen(cfg.URL, "target_session_attrs", "PGTARGETSESSIONATTRS") {
 		conn.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
-	// A pooler refuses these, and who is behind one has to choose another mode anyway; there every call is planned anew.
+	// In another mode, as behind a pooler, every call is planned anew.
 	if conn.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
 		maps.Copy(conn.RuntimeParams, planSettings)
 	}

@@ -37,7 +37,7 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	dbURL := testservers.Database(t)
-	return &fixture{t: t, url: dbURL, DB: open(t, store.Config{URL: dbURL}), conn: connect(t, dbURL)}
+	return &fixture{t: t, url: dbURL, DB: open(t, store.Config{URL: testservers.Seen(t, dbURL)}), conn: connect(t, dbURL)}
 }
 
 func open(t testing.TB, cfg store.Config) *store.DB {
@@ -175,12 +175,18 @@ const seconds = time.Second
 // setUser changes the role of a URL.
 func setUser(t testing.TB, rawURL, role string) string {
 	t.Helper()
+	u := parse(t, rawURL)
+	u.User = url.UserPassword(role, "secret")
+	return u.String()
+}
+
+func parse(t testing.TB, rawURL string) *url.URL {
+	t.Helper()
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.User = url.UserPassword(role, "secret")
-	return u.String()
+	return u
 }
 
 func wantRefused(t testing.TB, err error, want bool) {

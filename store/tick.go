@@ -124,10 +124,17 @@ func (i *instance) takeAll(ctx context.Context, conn *pgx.Conn, v *view, tick *j
 	}
 	for _, j := range v.jobs {
 		state := j.state(i.id)
-		if j.next == 0 && !j.hold && !j.paused {
-			if err := i.acquire(ctx, conn, acquireSQL, state.Unowned, &state); err != nil {
+		statement, free := acquireSQL, state.Unowned
+		if j.next != 0 {
+			statement, free = settleSQL, j.open()
+		}
+		if !j.hold && !j.paused {
+			if err := i.acquire(ctx, conn, statement, free, &state); err != nil {
 				return err
 			}
+		}
+		for n := range state.Owned {
+			state.Owned[n].GiveBack = j.next != 0
 		}
 		tick.Jobs = append(tick.Jobs, state)
 	}
@@ -141,7 +148,7 @@ const acquireTemplate = `with job as (
   where job = $1::text and next_workers is %s and (hold_until is null or hold_until <= clock_timestamp())
   for share
 ), free as (
-  select w.job, w.generation, w.number, w.unfinished, w.unsettled
+  select w.job, w.generation, w.number, w.epoch, w.unfinished, w.unsettled
   from modulo.workers as w join job using (job, generation)
   where w.owner is null%s
   order by w.number
@@ -152,7 +159,7 @@ update modulo.workers as w
 set owner = $2::uuid, epoch = nextval('modulo.epoch'), unfinished = true, unsettled = true, changed_at = clock_timestamp()
 from free
 where w.job = free.job and w.generation = free.generation and w.number = free.number and w.owner is null
-returning w.number, w.epoch, free.unfinished, free.unsettled`
+returning w.number, w.epoch, free.unfinished, free.unsettled, free.epoch = 0`
 
 var (
 	acquireSQL = fmt.Sprintf(acquireTemplate, "null", "")
@@ -171,7 +178,10 @@ func (i *instance) acquire(ctx context.Context, conn *pgx.Conn, statement string
 	}
 	taken, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (o jobs.Owned, err error) {
 		o.Of = state.Workers
-		err = row.Scan(&o.Number, &o.Epoch, &o.Unfinished, &o.Unsettled)
+		var isNew bool
+		err = row.Scan(&o.Number, &o.Epoch, &o.Unfinished, &o.Unsettled, &isNew)
+		o.Takeover = takeover(isNew, o.Unfinished)
+		o.Open = state.Next != 0 // that is why it was taken
 		return o, err
 	})
 	if hasCode(err, codeForeignKeyViolation) {
@@ -184,4 +194,14 @@ func (i *instance) acquire(ctx context.Context, conn *pgx.Conn, statement string
 	state.Unowned -= len(taken)
 	slices.SortFunc(state.Owned, func(a, b jobs.Owned) int { return a.Number - b.Number })
 	return nil
+}
+
+func takeover(isNew, unfinished bool) jobs.Takeover {
+	switch {
+	case isNew:
+		return jobs.TakeoverNew
+	case unfinished:
+		return jobs.TakeoverUnfinished
+	}
+	return jobs.TakeoverReleased
 }

@@ -15,7 +15,7 @@ import (
 const ownedSQL = `($3::bigint = 0 or exists (select from modulo.workers as w
     where w.job = $1::text and w.number = $2::int and w.epoch = $3::bigint and w.owner is not null))`
 
-// claimTokenSQL returns the lineage that counts, and draws $4 where none was made yet.
+// claimTokenSQL returns the lineage that counts, and draws $4 where none was made yet; and the timeline.
 const claimTokenSQL = `insert into modulo.tokens as t (job, number, lineage)
 select $1::text, $2::int, $4::text where ` + ownedSQL + `
 on conflict (job, number) do update set
@@ -26,27 +26,38 @@ returning lineage, made`
 const tokenMadeSQL = `update modulo.tokens set made = true, problem = null, noted_at = clock_timestamp()
 where job = $1::text and number = $2::int and lineage = $4::text and ` + ownedSQL
 
-const reportTokenSQL = `update modulo.tokens set problem = nullif($4::text, ''), noted_at = clock_timestamp()
-where job = $1::text and number = $2::int and problem is distinct from nullif($4::text, '') and ` + ownedSQL
+const reportTokenSQL = `update modulo.tokens set problem = $4::text, noted_at = clock_timestamp()
+where job = $1::text and number = $2::int and problem is distinct from $4::text and ` + ownedSQL
+
+// tokenHeldSQL says whether the worker still is its owner's, and takes back what was wrong with its token.
+const tokenHeldSQL = `with cleared as (
+  update modulo.tokens set problem = null, noted_at = clock_timestamp()
+  where job = $1::text and number = $2::int and problem is not null and ` + ownedSQL + `
+)
+select ` + ownedSQL
 
 // lineageLength is how many digits of a random number tell lineages apart.
 const lineageLength = 12
 
-// Claim returns the name of the lineage whose token counts, and whether that token was made. Where none was, it draws
-// a new name. Like all that concerns the token it is fenced by the worker's epoch.
-func (w *WorkerRows) Claim(ctx context.Context) (name string, made bool, err error) {
+// Claim returns the lineage whose token counts. Where none was made yet, it draws a new name. Like all that concerns the
+// token it is fenced by the worker's epoch. The rows of this worker must come from the timeline that it returns.
+func (w *WorkerRows) Claim(ctx context.Context) (claim jobs.TokenClaim, err error) {
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
 	fresh := uuid.NewString()
 	fresh = fresh[len(fresh)-lineageLength:]
-	err = w.source.db.pool.QueryRow(ctx, claimTokenSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch, fresh).Scan(&name, &made)
+	err = w.source.db.pool.QueryRow(ctx, claimTokenSQL+", "+w.source.sql.timeline,
+		w.source.sql.job, w.shard.Number, w.shard.Epoch, fresh).Scan(&claim.Lineage, &claim.Made, &claim.Timeline)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = jobs.ErrFenced
 	}
-	if err != nil {
-		return "", false, w.failed("claim token", err)
+	if err == nil {
+		err = w.pin(claim.Timeline)
 	}
-	return name, made, nil
+	if err != nil {
+		return jobs.TokenClaim{}, w.failed("claim token", err)
+	}
+	return claim, nil
 }
 
 // Made notes that the token of the lineage is in its queue.
@@ -63,7 +74,22 @@ func (w *WorkerRows) Made(ctx context.Context, name string) error {
 	return nil
 }
 
-// Report notes what is wrong with the token; an empty text that nothing is.
+// Held says that the token is in this worker's hands, and nothing is wrong with it.
+func (w *WorkerRows) Held(ctx context.Context) error {
+	ctx, cancel := w.source.db.bounded(ctx)
+	defer cancel()
+	var owned bool
+	err := w.source.db.pool.QueryRow(ctx, tokenHeldSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch).Scan(&owned)
+	if err == nil && !owned {
+		err = jobs.ErrFenced
+	}
+	if err != nil {
+		return w.failed("note token", err)
+	}
+	return nil
+}
+
+// Report notes what is wrong with the token.
 func (w *WorkerRows) Report(ctx context.Context, problem string) error {
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()

@@ -26,7 +26,7 @@ func (c *sourceCheck) tryDone(ctx context.Context, s *Source) error {
 		if err := tx.QueryRow(ctx, find).Scan(&id); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, s.mark, []int64{id}, id, id); err != nil {
+		if _, err := tx.Exec(ctx, s.mark, []int64{id}, id, id, 0); err != nil {
 			return markError(err)
 		}
 		again := fmt.Sprintf("select exists (select %s and t.%s = $1::bigint)", from, s.sql.id)

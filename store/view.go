@@ -40,6 +40,7 @@ type post struct {
 	unfinished bool
 	unsettled  bool
 	open       bool // unsettled, and its token has to be asked
+	problem    bool // its token needs a person
 }
 
 const viewJobsSQL = `select job, generation, workers, coalesce(next_workers, 0), paused, triggered, coalesce(timeline, 0),
@@ -49,7 +50,8 @@ from modulo.jobs where job = any($1::text[])`
 // openSQL says of a worker w that rows which the broker holds may have no mark: a generation does not end before.
 const openSQL = `w.unsettled and exists (select from modulo.tokens as t where t.job = w.job and t.number = w.number and t.made)`
 
-const viewWorkersSQL = `select w.job, w.number, coalesce(w.owner::text, ''), w.epoch, w.unfinished, w.unsettled, ` + openSQL + `
+const viewWorkersSQL = `select w.job, w.number, coalesce(w.owner::text, ''), w.epoch, w.unfinished, w.unsettled, ` + openSQL + `,
+  exists (select from modulo.tokens as t where t.job = w.job and t.number = w.number and t.problem is not null)
 from modulo.workers as w join modulo.jobs as j using (job, generation)
 where w.job = any($1::text[])
 order by w.job, w.number`
@@ -86,7 +88,7 @@ func readView(ctx context.Context, conn *pgx.Conn, names []string, young time.Du
 	}
 	var job string
 	var p post
-	_, err = pgx.ForEachRow(rows, []any{&job, &p.number, &p.owner, &p.epoch, &p.unfinished, &p.unsettled, &p.open}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&job, &p.number, &p.owner, &p.epoch, &p.unfinished, &p.unsettled, &p.open, &p.problem}, func() error {
 		byName[job].posts = append(byName[job].posts, p)
 		return nil
 	})
@@ -157,6 +159,9 @@ func (j *jobView) state(id string) jobs.JobState {
 		Job: j.name, Workers: j.workers, Next: j.next, Paused: j.paused, Triggered: j.triggered, Hold: j.hold,
 	}
 	for _, p := range j.posts {
+		if p.problem {
+			s.Problems++
+		}
 		switch p.owner {
 		case "":
 			s.Unowned++
@@ -164,6 +169,7 @@ func (j *jobView) state(id string) jobs.JobState {
 			s.Owned = append(s.Owned, jobs.Owned{
 				Shard: jobs.Shard{Number: p.number, Of: j.workers, Epoch: p.epoch},
 				Rest:  jobs.Rest{Unfinished: p.unfinished, Unsettled: p.unsettled},
+				Open:  p.open,
 			})
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"modulo/jobs"
@@ -17,8 +16,9 @@ const (
 	byteaOID = pgtype.ByteaOID
 	// maxReason bounds what modulo.failures keeps of an error, in bytes.
 	maxReason = 2000
-	// dueHead is how many columns of statements.due stand before those of a Row.
-	dueHead = 4
+	// fetchHead and dueHead are how many columns of statements.fetch and due stand before those of a Row.
+	fetchHead = 1
+	dueHead   = 5
 )
 
 // WorkerRows is what one worker sees of its table and its failures: it implements jobs.Rows and jobs.Failures.
@@ -28,6 +28,8 @@ type WorkerRows struct {
 	fetch  string
 
 	fetchLimit, dueLimit rowLimit
+
+	timeline int64 // of the server that its rows came from; 0: there was none yet
 }
 
 var (
@@ -50,10 +52,17 @@ func (w *WorkerRows) Fetch(ctx context.Context, from int64) (jobs.Batch, error) 
 		return jobs.Batch{}, w.failed("fetch", err)
 	}
 	defer result.Close()
-	reader := rowReader{fields: len(w.source.sql.fields)}
+	reader := rowReader{head: fetchHead, fields: len(w.source.sql.fields)}
 	full := false
 	for !full && result.Next() {
-		if _, err := reader.read(result); err != nil {
+		var err error
+		if len(reader.rows) == 0 {
+			err = w.pinText(result.RawValues()[0])
+		}
+		if err == nil {
+			_, err = reader.read(result)
+		}
+		if err != nil {
 			return jobs.Batch{}, w.failed("fetch", err)
 		}
 		full = reader.size >= w.source.db.batchBytes
@@ -66,21 +75,31 @@ func (w *WorkerRows) Fetch(ctx context.Context, from int64) (jobs.Batch, error) 
 }
 
 // Pending implements jobs.Rows.
-func (w *WorkerRows) Pending(ctx context.Context, ids []int64) ([]int64, error) {
+func (w *WorkerRows) Pending(ctx context.Context, ids []int64) (jobs.Batch, error) {
 	if len(ids) == 0 {
-		return nil, nil
+		return jobs.Batch{}, nil
 	}
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
-	rows, err := w.source.db.pool.Query(ctx, w.source.pending, ids, ids[0], ids[len(ids)-1])
+	result, err := w.source.db.pool.Query(ctx, w.source.pending, w.source.fetchFormats, ids, ids[0], ids[len(ids)-1])
 	if err != nil {
-		return nil, w.failed("look for pending rows", err)
+		return jobs.Batch{}, w.failed("look for pending rows", err)
 	}
-	pending, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return nil, w.failed("look for pending rows", err)
+	defer result.Close()
+	reader := rowReader{head: fetchHead, fields: len(w.source.sql.fields)}
+	for result.Next() {
+		err := w.pinText(result.RawValues()[0])
+		if err == nil {
+			_, err = reader.read(result)
+		}
+		if err != nil {
+			return jobs.Batch{}, w.failed("look for pending rows", err)
+		}
 	}
-	return pending, nil
+	if err := result.Err(); err != nil {
+		return jobs.Batch{}, w.failed("look for pending rows", err)
+	}
+	return reader.batch(w.source.binary, false), nil
 }
 
 // MarkDone implements jobs.Rows.
@@ -99,7 +118,10 @@ func (w *WorkerRows) mark(ctx context.Context, statement string, ids []int64) er
 	}
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
-	_, err := w.source.db.pool.Exec(ctx, statement, ids, ids[0], ids[len(ids)-1])
+	marked, err := w.source.db.pool.Exec(ctx, statement, ids, ids[0], ids[len(ids)-1], w.timeline)
+	if err == nil && marked.RowsAffected() == 0 {
+		err = w.source.checkTimeline(ctx, w.timeline)
+	}
 	if err != nil {
 		return w.failed("mark done", markError(err))
 	}
@@ -134,14 +156,17 @@ func (w *WorkerRows) readDue(ctx context.Context, from int64) (batch jobs.Batch,
 	defer result.Close()
 	reader := rowReader{head: dueHead, fields: len(w.source.sql.fields)}
 	var read, attempts int
-	var id int64
+	var id, timeline int64
 	var markOnly bool
 	var pending *bool
-	head := make([]any, dueHead+3+reader.fields)
-	head[0], head[1], head[2], head[3] = &id, &attempts, &markOnly, &pending
+	head := make([]any, dueHead+4+reader.fields)
+	head[0], head[1], head[2], head[3], head[4] = &timeline, &id, &attempts, &markOnly, &pending
 	full := false
 	for ; !full && result.Next(); read++ {
 		if err := result.Scan(head...); err != nil {
+			return jobs.Batch{}, nil, err
+		}
+		if err := w.pin(timeline); err != nil {
 			return jobs.Batch{}, nil, err
 		}
 		if pending == nil {
@@ -170,7 +195,7 @@ func (w *WorkerRows) Park(ctx context.Context, failures []jobs.Failure) error {
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
 	var owned bool
-	err := w.source.db.pool.QueryRow(ctx, w.source.park, parkArguments(w.shard, failures)...).Scan(&owned)
+	err := w.source.db.pool.QueryRow(ctx, w.source.park, parkArguments(w.shard, w.timeline, failures)...).Scan(&owned)
 	if err == nil && !owned {
 		err = jobs.ErrFenced
 	}
@@ -181,7 +206,7 @@ func (w *WorkerRows) Park(ctx context.Context, failures []jobs.Failure) error {
 }
 
 // parkArguments turns the failures into the arrays of statements.park: one per row id, the last one wins.
-func parkArguments(shard jobs.Shard, failures []jobs.Failure) []any {
+func parkArguments(shard jobs.Shard, timeline int64, failures []jobs.Failure) []any {
 	failures = slices.Clone(failures)
 	slices.SortStableFunc(failures, func(a, b jobs.Failure) int { return cmp.Compare(a.RowID, b.RowID) })
 	var ids []int64
@@ -201,7 +226,7 @@ func parkArguments(shard jobs.Shard, failures []jobs.Failure) []any {
 		reasons = append(reasons, storable(f.Reason))
 		delivered = append(delivered, f.Delivered)
 	}
-	return []any{ids, eventIDs, attempts, retryAfter, classes, reasons, delivered, shard.Number, shard.Epoch}
+	return []any{ids, eventIDs, attempts, retryAfter, classes, reasons, delivered, shard.Number, shard.Epoch, timeline}
 }
 
 // storable makes text from a broker fit a text column: valid UTF-8, no NUL, not endless.
@@ -213,5 +238,6 @@ func storable(text string) string {
 }
 
 func (w *WorkerRows) failed(doing string, err error) error {
+	w.source.db.leaveReadOnly(err)
 	return fmt.Errorf("%s %s/worker %d: %w", doing, w.source.sql.job, w.shard.Number, err)
 }

@@ -81,6 +81,27 @@ func (target Target) Take(t testing.TB, destination string, n int) []Received {
 	return all
 }
 
+// Browse returns the messages of a queue of ActiveMQ and leaves them there.
+func (target Target) Browse(t testing.TB, destination string) (all []Received) {
+	t.Helper()
+	err := target.connected(func(c *consumer) error {
+		if err := c.write(frame.SUBSCRIBE, frame.Destination, destination, frame.Id, "0", frame.Ack, frame.AckAuto, "browser", "true"); err != nil {
+			return err
+		}
+		for {
+			r, err := c.message()
+			if err != nil || r.Headers["browser"] == "end" {
+				return err
+			}
+			all = append(all, r)
+		}
+	})
+	if err != nil {
+		t.Fatalf("browsing %s, after %d messages: %v", destination, len(all), err)
+	}
+	return all
+}
+
 // said is a frame for an error message.
 func said(f *frame.Frame) string {
 	if f == nil {

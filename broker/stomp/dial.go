@@ -101,7 +101,9 @@ func (c *conn) login(ctx context.Context, cfg *Config, login Host) error {
 	if err != nil {
 		return err
 	}
-	c.server, c.silence = serverOf(string(answer.get("server"))), silence
+	header := string(answer.get("server"))
+	c.server, c.silence = serverOf(header), silence
+	c.javaText = c.server == classic && !mendsText(header)
 	c.start(r, beat)
 	return nil
 }

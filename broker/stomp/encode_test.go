@@ -118,7 +118,7 @@ func FuzzEncode(f *testing.F) {
 		if check(&m) != nil {
 			return
 		}
-		d, common, receipt := dialect{server: server(kind % 4)}, "", uint64(17)
+		d, common, receipt := dialect{server: server(kind % 4), javaText: kind >= 4}, "", uint64(17)
 		want := frame.New("SEND", "persistent", "true")
 		if transaction {
 			common, receipt = "transaction:1\n", 0

@@ -57,7 +57,8 @@ func newServerError(f *inbound) *ServerError {
 	case innermost != "":
 		e.Text = printable(innermost)
 	case len(f.get("message")) > 0:
-		e.Text = printable(string(f.get("message")))
+		what, _, _ := strings.Cut(string(f.get("message")), " CoreMessage[") // Artemis repeats the message it refuses
+		e.Text = printable(what)
 	default:
 		e.Text = printable(string(f.body))
 	}

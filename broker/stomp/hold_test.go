@@ -20,20 +20,22 @@ import (
 
 // lineage is a stomp.Lineage in memory.
 type lineage struct {
-	mu      sync.Mutex
-	name    string
-	drawn   int
-	made    bool
-	problem string
+	mu       sync.Mutex
+	name     string
+	drawn    int
+	made     bool
+	problem  string
+	timeline int64
+	taken    bool // another instance owns the worker
 }
 
-func (l *lineage) Claim(context.Context) (string, bool, error) {
+func (l *lineage) Claim(context.Context) (jobs.TokenClaim, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.made {
 		l.drawn++
 	}
-	return l.name + strconv.Itoa(l.drawn), l.made, nil
+	return jobs.TokenClaim{Lineage: l.name + strconv.Itoa(l.drawn), Made: l.made, Timeline: l.timeline}, nil
 }
 
 func (l *lineage) Made(_ context.Context, name string) error {
@@ -43,6 +45,16 @@ func (l *lineage) Made(_ context.Context, name string) error {
 		return jobs.ErrFenced
 	}
 	l.made = true
+	return nil
+}
+
+func (l *lineage) Held(context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.problem = ""
+	if l.taken {
+		return jobs.ErrFenced
+	}
 	return nil
 }
 
@@ -70,13 +82,27 @@ type tokened struct {
 
 func newTokened(t *testing.T) *tokened {
 	target := brokertest.Target{Addr: address(testservers.Broker(t).URL())}
-	return &tokened{t: t, target: target, lineage: &lineage{name: fmt.Sprint(time.Now().UnixNano(), ".")}, queue: brokertest.Queue(t)}
+	return &tokened{t: t, target: target, lineage: newLineage(), queue: brokertest.Queue(t)}
+}
+
+// tokenRefresh makes every Forget write the token anew.
+const tokenRefresh = time.Nanosecond
+
+// token is what the token queue holds, seen beside its owner.
+func (f *tokened) token() string {
+	f.t.Helper()
+	claim, _ := f.lineage.Claim(f.t.Context())
+	tokens := f.target.Browse(f.t, "/queue/"+stomp.DefaultTokenPrefix+"outbox.3."+claim.Lineage)
+	if len(tokens) != 1 {
+		f.t.Fatalf("%d tokens", len(tokens))
+	}
+	return tokens[0].Text()
 }
 
 // publisher is one owner of the worker, with an epoch of its own.
 func (f *tokened) publisher(addr string, epoch int64) jobs.Publisher {
 	f.t.Helper()
-	b, err := stomp.New(stomp.Config{Hosts: []stomp.Host{{Address: addr}}, Heartbeat: 500 * time.Millisecond, ReceiptTimeout: 5 * time.Second})
+	b, err := stomp.New(stomp.Config{Hosts: []stomp.Host{{Address: addr}}, Heartbeat: 500 * time.Millisecond, ReceiptTimeout: 5 * time.Second, TokenRefresh: tokenRefresh})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -101,7 +127,7 @@ func (f *tokened) connect(p jobs.Publisher) jobs.Recall {
 func (f *tokened) messages(n int) (messages []jobs.Message, ids []int64) {
 	for range n {
 		f.rows++
-		messages = append(messages, jobs.Message{RowID: f.rows, Destination: f.queue, Body: []byte(strconv.FormatInt(f.rows, 10))})
+		messages = append(messages, jobs.Message{RowID: f.rows, EventID: []byte(strconv.FormatInt(f.rows, 10)), Destination: f.queue, Body: []byte(strconv.FormatInt(f.rows, 10))})
 		ids = append(ids, f.rows)
 	}
 	return messages, ids
@@ -129,9 +155,19 @@ func (f *tokened) arrived(n int) (ids []int64) {
 	return ids
 }
 
+func rowIDs(recall jobs.Recall) (ids []int64) {
+	for _, row := range recall.Rows {
+		if row.Event != jobs.EventSum([]byte(strconv.FormatInt(row.RowID, 10))) {
+			ids = append(ids, -1) // not the event of that row
+		}
+		ids = append(ids, row.RowID)
+	}
+	return ids
+}
+
 func wantRecall(t *testing.T, got jobs.Recall, kept bool, rows ...int64) {
 	t.Helper()
-	if got.Kept != kept || !slices.Equal(got.Rows, rows) || got.Without != "" {
+	if got.Kept != kept || !slices.Equal(rowIDs(got), rows) || got.Without != "" {
 		t.Errorf("recall %+v, want kept %v, rows %v", got, kept, rows)
 	}
 }
@@ -158,7 +194,18 @@ func TestTokenRecallsTheLastBatches(t *testing.T) {
 	}
 	_ = next.Close()
 	wantRecall(t, f.connect(next), true)
-	if got := f.arrived(6); !slices.Equal(got, []int64{1, 2, 3, 4, 5, 6}) {
+	before := f.token()
+	if err := next.Forget(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if after := f.token(); after == before {
+		t.Errorf("the token is as it was: %s", after)
+	}
+	f.publish(next, 1)
+	_ = next.Close()
+	f.lineage.timeline++ // the database has failed over: ids may be those of other rows
+	wantRecall(t, f.connect(next), false)
+	if got := f.arrived(7); !slices.Equal(got, []int64{1, 2, 3, 4, 5, 6, 7}) {
 		t.Errorf("arrived %v", got)
 	}
 }
@@ -187,10 +234,10 @@ func TestTokenTellsTheOutcomeOfACutBatch(t *testing.T) {
 		_ = p.Close()
 		recall := f.connect(p)
 		switch {
-		case slices.Equal(recall.Rows, ids):
+		case slices.Equal(rowIDs(recall), ids):
 			there, before = append(there, ids...), ids
 			outcomes[0]++
-		case slices.Equal(recall.Rows, before) && err != nil:
+		case slices.Equal(rowIDs(recall), before) && err != nil:
 			outcomes[1]++
 		default:
 			t.Fatalf("step %d: recalls %v, published %v with %v, before %v", step, recall.Rows, ids, err, before)
@@ -261,8 +308,8 @@ func TestTokenTrouble(t *testing.T) {
 			p := f.publisher(f.target.Addr, 1)
 			f.connect(p)
 			_ = p.Close()
-			name, _, _ := f.lineage.Claim(t.Context())
-			queue := "/queue/" + stomp.DefaultTokenPrefix + "outbox.3." + name
+			claim, _ := f.lineage.Claim(t.Context())
+			queue := "/queue/" + stomp.DefaultTokenPrefix + "outbox.3." + claim.Lineage
 			test.hurt(f, queue)
 			_, err := p.Connect(t.Context())
 			if failed := brokertest.ConnectFailed(t, err); failed.Fault != jobs.FaultConfiguration {
@@ -288,4 +335,39 @@ func (f *tokened) inject(queue, body string) {
 	if err := p.Publish(f.t.Context(), []jobs.Message{{Destination: queue, Body: []byte(body)}}, nil); err != nil {
 		f.t.Fatal(err)
 	}
+}
+
+// newLineage has names that no other test uses.
+func newLineage() *lineage { return &lineage{name: fmt.Sprint(time.Now().UnixNano(), ".")} }
+
+// wantWithout connects as a user who, or in a way that, can keep no token: it is gone without where it is not required,
+// and refused where it is.
+func wantWithout(t *testing.T, addr string, cfg stomp.Config, why string) {
+	t.Helper()
+	cfg.Hosts = []stomp.Host{{Address: addr, Username: "app", Password: "app"}}
+	b, err := stomp.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, required := range []bool{false, true} {
+		p := b.Publisher(&stomp.TokenConfig{Job: "outbox", Shard: jobs.Shard{Of: 1}, Lineage: newLineage(), Required: required})
+		recall, err := p.Connect(t.Context())
+		if required {
+			if failed := brokertest.ConnectFailed(t, err); failed.Fault != jobs.FaultConfiguration || !strings.Contains(failed.Error(), why) {
+				t.Errorf("required: %s: %v", failed.Fault, failed)
+			}
+			continue
+		}
+		if err != nil || recall.Kept || !strings.Contains(recall.Without, why) {
+			t.Errorf("not required: %+v, %v", recall, err)
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestTokenNeedsTransactions(t *testing.T) {
+	t.Parallel()
+	wantWithout(t, address(testservers.Broker(t).URL()), stomp.Config{Confirm: stomp.Receipt}, "confirm is receipt")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"modulo/jobs"
 )
@@ -57,7 +58,7 @@ func (p *Publisher) open(ctx context.Context, host Host) (jobs.Recall, error) {
 		return jobs.Recall{}, err
 	}
 	p.conn, p.confirm = c, confirm
-	p.dialect = dialect{server: c.server, keepPrefix: p.cfg.KeepPrefix}
+	p.dialect = dialect{server: c.server, keepPrefix: p.cfg.KeepPrefix, javaText: c.javaText}
 	if p.keeper == nil {
 		return jobs.Recall{}, nil
 	}
@@ -77,24 +78,40 @@ func (p *Publisher) open(ctx context.Context, host Host) (jobs.Recall, error) {
 func (p *Publisher) recall(ctx context.Context) (jobs.Recall, error) {
 	var err error
 	switch {
-	case p.confirm != Transaction:
-		err = fmt.Errorf("%w: confirm is %s", errNoToken, p.confirm)
+	case p.conn.server == artemis:
+		err = p.cannotHold(ctx, fmt.Errorf("%w: ActiveMQ Artemis drops repeats only as far back as its cache of ids reaches; repeats has to be possible", errNoToken))
 	case p.conn.server != classic:
-		err = fmt.Errorf("%w: the broker is not ActiveMQ Classic", errNoToken)
+		err = p.cannotHold(ctx, fmt.Errorf("%w: the broker is not ActiveMQ Classic; repeats has to be possible", errNoToken))
+	case p.confirm != Transaction:
+		err = p.cannotHold(ctx, fmt.Errorf("%w: confirm is %s; repeats has to be possible", errNoToken, p.confirm))
 	default:
 		rows, kept, holdErr := p.hold(ctx)
 		if holdErr == nil {
 			return jobs.Recall{Kept: kept, Rows: rows}, nil
 		}
-		if err = holdErr; !errors.Is(err, errTokenDenied) || p.keeper.lineageMade {
+		if err = holdErr; !errors.Is(err, errTokenDenied) || p.keeper.claim.Made {
 			return jobs.Recall{}, err
 		}
 	}
-	if p.keeper.Required {
+	if p.keeper.Required || p.keeper.claim.Made {
 		return jobs.Recall{}, err
 	}
 	p.keeper = nil
 	return jobs.Recall{Without: err.Error()}, nil
+}
+
+// cannotHold looks whether the worker has a token already: to go on without it would break a promise, which only
+// `repeats: possible` takes back.
+func (p *Publisher) cannotHold(ctx context.Context, why error) error {
+	claim, err := p.keeper.Lineage.Claim(ctx)
+	if err != nil {
+		return fmt.Errorf("token: %w", err)
+	}
+	p.keeper.claim = claim
+	if claim.Made {
+		return fmt.Errorf("%w; the worker has a token elsewhere: state `repeats: possible` to go on without", why)
+	}
+	return why
 }
 
 // oneLine joins the errors of several hosts for a log line.
@@ -118,9 +135,10 @@ func (p *Publisher) Publish(ctx context.Context, messages []jobs.Message, open [
 	return p.publish(ctx, messages, open)
 }
 
-// Forget empties the token, if it names rows.
+// Forget empties the token, if it names rows. It also writes one anew that has become old: a message that lies in the
+// broker's journal for ever keeps the files around it from being removed.
 func (p *Publisher) Forget(ctx context.Context) error {
-	if p.conn == nil || p.keeper == nil || len(p.keeper.named) == 0 {
+	if p.conn == nil || p.keeper == nil || len(p.keeper.named) == 0 && time.Since(p.keeper.since) < p.cfg.TokenRefresh {
 		return nil
 	}
 	return p.publish(ctx, nil, nil)

@@ -23,6 +23,7 @@ func TestForbiddenQueue(t *testing.T) {
 		Permissions: []local.Permission{
 			{Name: ">", Read: "admins", Write: "admins", Admin: "admins"},
 			{Name: "open.>", Read: "admins", Write: "admins,apps", Admin: "admins,apps"},
+			{Name: "kept.>", Read: "admins,apps", Write: "admins", Admin: "admins,apps"},
 			{Topic: true, Name: ">", Read: "admins,apps", Write: "admins,apps", Admin: "admins,apps"},
 		},
 	})
@@ -66,6 +67,38 @@ func TestForbiddenQueue(t *testing.T) {
 		}
 		brokertest.SameTexts(t, broker.Drain(t, queue), append(good, after...))
 	})
+	// The same user may not make a token: where none is required, the worker goes on without, and says so.
+	wantWithout(t, address(mq.URL()), stomp.Config{}, "not authorized")
+	wantDenied(t, address(mq.URL()))
+}
+
+// wantDenied: a login that may no longer write its token is told so. No message is to blame.
+func wantDenied(t *testing.T, addr string) {
+	t.Helper()
+	shared, queue := newLineage(), strings.Replace(brokertest.Queue(t), "/queue/", "/queue/open.", 1)
+	publisher := func(user string) jobs.Publisher {
+		b, err := stomp.New(stomp.Config{Hosts: []stomp.Host{{Address: addr, Username: user, Password: user}}, TokenPrefix: "kept."})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.Publisher(&stomp.TokenConfig{Job: "outbox", Shard: jobs.Shard{Of: 1}, Lineage: shared})
+	}
+	admin, app := publisher("admin"), publisher("app")
+	if err := brokertest.Connect(t.Context(), admin); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer app.Close()
+	if err := brokertest.Connect(t.Context(), app); err != nil {
+		t.Fatal(err)
+	}
+	publishFails(t, soon, app, brokertest.Texts(queue, "row ", 1))
+	_, err := app.Connect(t.Context())
+	if failed := brokertest.ConnectFailed(t, err); failed.Fault != jobs.FaultConfiguration || !strings.Contains(shared.noted(), "no access to the token queue") {
+		t.Errorf("%s: %v, reported %q", failed.Fault, failed, shared.noted())
+	}
 }
 
 // What an ERROR means for the batch, by when it comes and what it says.
@@ -94,6 +127,7 @@ func TestErrorInTransaction(t *testing.T) {
 		{"empty", "ERROR\n\n\x00", jobs.FaultConnection, "broker answers"},
 		{"huge", "ERROR\nmessage:no\n\n" + strings.Repeat("x", 2<<20) + "\x00", jobs.FaultConnection, "no"},
 		{"with control characters", "ERROR\nmessage:a\\nb\x1b[31mc\n\n\x00", jobs.FaultConnection, "a b [31mc"},
+		{"with the message", "ERROR\nmessage:AMQ339011 Error sending message CoreMessage[messageID=1, secret]\n\n\x00", jobs.FaultConnection, "sending message"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -106,6 +140,9 @@ func TestErrorInTransaction(t *testing.T) {
 			failed := publishFails(t, soon, p, brokertest.Texts("/queue/a", "row ", 3))
 			if failed.Fault != test.fault || !strings.Contains(failed.Error(), test.want) || len(failed.Confirmed)+len(failed.Refused) > 0 {
 				t.Errorf("%+v", failed)
+			}
+			if strings.Contains(failed.Error(), "secret") {
+				t.Error("the error shows the message:", failed)
 			}
 			if len(failed.Error()) > 1500 {
 				t.Errorf("an error of %d bytes", len(failed.Error()))

@@ -2,6 +2,7 @@ package stomp
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"modulo/jobs"
@@ -31,6 +32,32 @@ func serverOf(header string) server {
 	return unknownServer
 }
 
+// mendsText says whether a version of ActiveMQ Classic reads the text of a SEND as UTF-8, before its own clients do:
+// since 5.18.6 and 6.1.4 (AMQ-8398). header is as "ActiveMQ/5.17.2"; versions that it does not name as numbers count as new.
+func mendsText(header string) bool {
+	version := make([]int, 3)
+	if n, _ := fmt.Sscanf(header, "ActiveMQ/%d.%d.%d", &version[0], &version[1], &version[2]); n < 2 {
+		return true
+	}
+	since := []int{6, 1, 4}
+	if version[0] < 6 {
+		since = []int{5, 18, 6}
+	}
+	return slices.Compare(version, since) >= 0
+}
+
+func (s server) String() string {
+	switch s {
+	case classic:
+		return "ActiveMQ Classic"
+	case artemis:
+		return "ActiveMQ Artemis"
+	case rabbitMQ:
+		return "RabbitMQ"
+	}
+	return "unknown STOMP server"
+}
+
 // confirmOn settles how messages are confirmed on this kind of broker.
 func (s server) confirmOn(wish Confirm) (Confirm, error) {
 	switch {
@@ -50,6 +77,7 @@ func (s server) confirmOn(wish Confirm) (Confirm, error) {
 type dialect struct {
 	server     server
 	keepPrefix bool
+	javaText   bool // the broker passes text on as it is to clients that read Java's modified UTF-8
 }
 
 // appendRoute appends the headers that name the destination. Artemis needs to be told queue or topic: by default it

@@ -40,7 +40,8 @@ type Config struct {
 	Window     int  // messages unanswered at most, with Receipt; default 256
 	KeepPrefix bool // leave "/queue/" and "/topic/" in destinations on Artemis
 
-	TokenPrefix string // begins the names of token queues; default DefaultTokenPrefix
+	TokenPrefix  string        // begins the names of token queues; default DefaultTokenPrefix
+	TokenRefresh time.Duration // an idle token is written anew when it is as old as this; default 1h
 }
 
 // DefaultTokenPrefix is reserved: no job sends to a queue whose name begins so.
@@ -113,6 +114,7 @@ func (cfg Config) withDefaults() Config {
 	orElse(&cfg.ConnectTimeout, 10*time.Second)
 	orElse(&cfg.WriteTimeout, 10*time.Second)
 	orElse(&cfg.ReceiptTimeout, 30*time.Second)
+	orElse(&cfg.TokenRefresh, time.Hour)
 	cfg.Heartbeat = max(cfg.Heartbeat, 0)
 	if cfg.VirtualHost == "" {
 		cfg.VirtualHost = "/"

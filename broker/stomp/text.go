@@ -12,13 +12,14 @@ import (
 
 // body is what follows the head of a SEND frame.
 //
-// ActiveMQ Classic keeps the body of a TextMessage as it is, for its clients to read in Java's modified UTF-8, where the
-// four bytes of a character beyond U+FFFF, an emoji for one, end in a UTFDataFormatException at the consumer (AMQ-8398).
+// ActiveMQ Classic before 5.18.6 and 6.1.4 keeps the body of a TextMessage as it is, for its clients to read in Java's
+// modified UTF-8, where the four bytes of a character beyond U+FFFF, an emoji for one, end in a UTFDataFormatException at
+// the consumer (AMQ-8398). Later versions convert it, and would turn what is meant for the earlier ones into U+FFFD.
 // JSON can do without them, for every reader; any other text gets the pairs of surrogates of three bytes each that
 // Java wants.
 func (d dialect) body(m *jobs.Message) []byte {
 	switch {
-	case m.Binary || d.server != classic || !beyondBMP(m.Body):
+	case m.Binary || !d.javaText || !beyondBMP(m.Body):
 		return m.Body
 	case json.Valid(m.Body):
 		return replaceBeyondBMP(m.Body, appendEscapedSurrogate)

@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +22,10 @@ type token struct {
 	Of     int    `json:"of"`
 	Epoch  int64  `json:"epoch"`
 	Serial uint64 `json:"serial"` // grows by one with each transaction
-	Rows   string `json:"rows"`   // ids of delivered rows whose marks may be missing; see appendIDs
+	// Timeline is that of the database that the rows came from: after a fail-over their ids may be those of other rows.
+	Timeline int64  `json:"timeline"`
+	Rows     string `json:"rows"`   // ids of delivered rows whose marks may be missing; see appendIDs
+	Events   []byte `json:"events"` // the sum of the event id of each row, four bytes each
 }
 
 const tokenFormat = 1
@@ -33,17 +37,24 @@ const maxNamed = 8 * jobs.MaxBatch
 var errForeignToken = errors.New("the message in the token queue is not this worker's token")
 
 // readToken checks that a message is a token of the worker and returns it with the rows it names.
-func readToken(body []byte, job string, worker int) (t token, rows []int64, err error) {
+func readToken(body []byte, job string, worker int) (t token, named []jobs.Delivered, err error) {
 	if err := json.Unmarshal(body, &t); err != nil {
 		return token{}, nil, fmt.Errorf("%w: %w", errForeignToken, err)
 	}
 	if t.Format != tokenFormat || t.Job != job || t.Worker != worker {
 		return token{}, nil, fmt.Errorf("%w: format %d, job %.40q, worker %d", errForeignToken, t.Format, t.Job, t.Worker)
 	}
-	if rows, err = parseIDs(t.Rows); err != nil {
+	ids, err := parseIDs(t.Rows)
+	if err == nil && len(t.Events) != 4*len(ids) {
+		err = fmt.Errorf("%d rows and %d bytes of events", len(ids), len(t.Events))
+	}
+	if err != nil {
 		return token{}, nil, fmt.Errorf("%w: %w", errForeignToken, err)
 	}
-	return t, rows, nil
+	for i, id := range ids {
+		named = append(named, jobs.Delivered{RowID: id, Event: binary.BigEndian.Uint32(t.Events[4*i:])})
+	}
+	return t, named, nil
 }
 
 // appendIDs appends sorted, distinct ids: the first one, then what each adds to the one before, with d*n for n times d.
@@ -103,12 +114,18 @@ func parseIDs(text string) ([]int64, error) {
 }
 
 // next returns the token that follows when these rows are committed.
-func (t token) next(shard jobs.Shard, rows []int64) token {
-	t.Of, t.Epoch = shard.Of, shard.Epoch
+func (t token) next(shard jobs.Shard, timeline int64, named []jobs.Delivered) token {
+	t.Of, t.Epoch, t.Timeline = shard.Of, shard.Epoch, timeline
 	t.Serial++
 	if t.Serial == math.MaxUint64 {
 		t.Serial = 1
 	}
-	t.Rows = string(appendIDs(nil, rows))
+	ids := make([]int64, len(named))
+	t.Events = make([]byte, 0, 4*len(named))
+	for i, row := range named {
+		ids[i] = row.RowID
+		t.Events = binary.BigEndian.AppendUint32(t.Events, row.Event)
+	}
+	t.Rows = string(appendIDs(nil, ids))
 	return t
 }

@@ -29,8 +29,15 @@ func (p *Publisher) publishTransaction(ctx context.Context, messages []jobs.Mess
 	if err == nil && now.clean() {
 		return nil
 	}
+	if p.keeper != nil && !now.clean() {
+		p.keeper.doubted = true
+	}
 	fault, cause := jobs.FaultConnection, now.cause(err)
 	switch {
+	case err == nil && len(now.refusals) == 0 && p.keeper != nil: // committed, perhaps without some of the messages
+		for i := range messages {
+			p.keeper.disowned = append(p.keeper.disowned, messages[i].RowID)
+		}
 	case len(now.refusals) > 0: // of COMMIT: the broker has rolled back
 		cause = now.refusals[0].err
 		fault = now.refusals[0].err.fault()
@@ -51,6 +58,9 @@ func (p *Publisher) sendTransaction(ctx context.Context, receipt uint64, message
 	if p.keeper != nil {
 		if err := p.awaitToken(ctx); err != nil {
 			return false, err
+		}
+		if !p.conn.batch.result().clean() {
+			return false, errRefusedEarly
 		}
 	}
 	c := p.conn

@@ -38,6 +38,9 @@ func TestUsageErrors(t *testing.T) {
 		{"too often", "", "run --every 1ms", []string{"every: 1ms"}},
 		{"both schedules", "", "run --every 1s --cron 0", []string{"every", "cron"}},
 		{"time zone of an interval", "", "run --timezone UTC", []string{"timezone"}},
+		{"http without a port", "", "run --http localhost", []string{`http.listen "localhost"`, "host:port", "off"}},
+		{"http with a name for a port", "http: {listen: ':web'}\n", "run", []string{`http.listen ":web"`}},
+		{"http beyond the ports", "", "run --http :65536", []string{`http.listen ":65536"`}},
 		{"confirm", "", "once --confirm maybe", []string{"confirm", "maybe", "auto, transaction or receipt"}},
 		{"broker scheme", "", "once --broker-url http://localhost", []string{"http", "stomp"}},
 		{"broker without a host", "", "once --broker-url stomp://", []string{"no host"}},
@@ -107,7 +110,7 @@ func TestTableErrors(t *testing.T) {
 		do $$ begin create role reader; exception when duplicate_object then null; end $$; -- roles are the whole server's
 		grant usage on schema modulo to reader; grant usage on sequence modulo.epoch to reader;
 		grant select on invoice, modulo.schema_version to reader; grant select, insert, update, delete on modulo.failures to reader`)
-	asReader := f.env["DATABASE_URL"] + "&options=-c%20role%3Dreader"
+	asReader := f.db.Config().ConnString() + "&options=-c%20role%3Dreader" // which a pooler would refuse
 	for _, test := range []struct {
 		name, source, done, message string
 		database                    string

@@ -41,9 +41,11 @@ func (a *app) migrateUpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "up",
 		Short: "Apply what is missing",
-		Args:  cobra.NoArgs,
+		Long: `Apply what is missing. Where a job on modulo.outbox says "listen: true", the trigger that announces inserts is enabled, too.
+It is never disabled again by itself.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withDatabase(cmd.Context(), func(db *store.DB, _ *config.Config) error {
+			return a.withDatabase(cmd.Context(), func(db *store.DB, c *config.Config) error {
 				applied, err := db.MigrateUp(cmd.Context())
 				for _, m := range applied {
 					fmt.Fprintln(a.out, "applied", m.Name)
@@ -51,9 +53,29 @@ func (a *app) migrateUpCommand() *cobra.Command {
 				if err == nil && len(applied) == 0 {
 					fmt.Fprintln(a.out, "nothing to do: the schema is up to date")
 				}
+				if err == nil {
+					a.announce(cmd.Context(), db, c)
+				}
 				return err
 			})
 		},
+	}
+}
+
+// announcePatience is how long migrate up waits for transactions that have modulo.outbox.
+const announcePatience = 10 * time.Second
+
+// announce enables the trigger for jobs that listen. What is missing is no error: the schema is up to date, and the
+// clock begins passes.
+func (a *app) announce(ctx context.Context, db *store.DB, c *config.Config) {
+	ctx, cancel := context.WithTimeout(ctx, announcePatience)
+	defer cancel()
+	wakeups, err := db.NewWakeups(store.WakeupConfig{Jobs: c.JobList()})
+	if err == nil {
+		err = wakeups.Announce(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(a.err, "warning:", err)
 	}
 }
 

@@ -92,3 +92,19 @@ func TestSchemaVersions(t *testing.T) {
 		t.Errorf("after migrate down: %s", a.stderr)
 	}
 }
+
+// TestMigrateThroughAPooler: migrations need a session, so a pooler is refused; everything else finds out about it.
+func TestMigrateThroughAPooler(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.env["DATABASE_URL"] = testservers.Pooled(t, f.env["DATABASE_URL"])
+	if a := f.exits(exitUsage, "migrate", "up"); !strings.Contains(a.stderr, "needs a direct connection") {
+		t.Errorf("told: %s", a.stderr)
+	}
+	f.ok("migrate", "status")
+	f.exec("insert into modulo.outbox (destination, payload) values ($1, 'x')", f.queue)
+	f.ok("once")
+	if arrived := len(f.taken(f.queue)); arrived != 1 {
+		t.Errorf("%d messages, want 1", arrived)
+	}
+}

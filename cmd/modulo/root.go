@@ -21,6 +21,7 @@ import (
 const (
 	exitRuntime     = 1
 	exitUsage       = 2 // wrong flags or configuration
+	exitDoctor      = 3 // doctor found a failure
 	exitFailedRows  = 4 // finished, but rows failed
 	exitUnreachable = 5 // database or broker
 	exitRefused     = 6
@@ -86,7 +87,7 @@ func codeOf(err error) int {
 	case errors.As(err, &schema), errors.As(err, &owned), errors.As(err, &paused),
 		errors.As(err, &changing), errors.Is(err, store.ErrNoJob):
 		return exitRefused
-	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration:
+	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration, errors.Is(err, store.ErrPooled):
 		return exitUsage
 	case errors.As(err, &connect), errors.As(err, &published), store.IsUnreachable(err):
 		return exitUnreachable
@@ -128,7 +129,7 @@ Every flag can also be given as an environment variable: --shutdown-timeout as M
 	root.AddCommand(
 		a.runCommand(), a.onceCommand(), a.demoCommand(), a.migrateCommand(), a.initCommand(),
 		a.statusCommand(), a.workersCommand(), a.pauseCommand(), a.resumeCommand(), a.triggerCommand(),
-		a.rowsCommand(), a.versionCommand(),
+		a.rowsCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	root.SetIn(a.in)
 	root.SetOut(a.out)

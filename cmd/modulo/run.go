@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"modulo/internal/config"
+	"modulo/internal/monitor"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -23,6 +27,7 @@ their receipts and marks, and the process ends with 0 within --shutdown-timeout.
 	}
 	flags.add(cmd)
 	cmd.Flags().IntVar(&flags.maxWorkers, "max-workers", 0, "most workers of this instance, of all jobs (default: no limit)")
+	cmd.Flags().StringVar(&flags.http, "http", config.DefaultListen, "`address` for /livez, /readyz and /metrics; off: none")
 	return cmd
 }
 
@@ -39,9 +44,24 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	if err != nil {
 		return err
 	}
-	s, err := a.openService(ctx, c, opening{
-		patience: startPatience, grace: flags.grace(), farewell: flags.farewell(), maxWorkers: flags.maxWorkers, log: log,
+	listener, err := listenHTTP(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	o := opening{patience: startPatience, grace: flags.grace(), farewell: flags.farewell(), maxWorkers: flags.maxWorkers, log: log}
+	if listener == nil {
+		return a.runService(ctx, c, flags, o)
+	}
+	o.monitor = monitor.New(monitor.Config{
+		Jobs: c.JobList(), Version: version(), Lease: c.Timing().Lease, Patience: c.Patience(), Log: log,
 	})
+	return besideHTTP(listener, routes(o.monitor), log, func() error { return a.runService(ctx, c, flags, o) })
+}
+
+// runService is the service from waiting for the database to the clean stop.
+func (a *app) runService(ctx context.Context, c *config.Config, flags *serviceFlags, o opening) error {
+	log := o.log
+	s, err := a.openService(ctx, c, o)
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
@@ -55,7 +75,7 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 		asked <- time.Now()
 		log.Info().AnErr("cause", context.Cause(ctx)).Msg("stopping: no new batch; finishing those in flight")
 	})()
-	if err := s.Run(ctx); err != nil {
+	if err := s.runMonitored(ctx, o.monitor); err != nil {
 		return err
 	}
 	if took := time.Since(<-asked); took > flags.shutdownTimeout {
@@ -63,6 +83,31 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	}
 	log.Info().Msg("stopped")
 	return nil
+}
+
+// runMonitored runs the service while the monitor, if there is one, counts what is pending.
+func (s *service) runMonitored(ctx context.Context, m *monitor.Monitor) error {
+	if m == nil {
+		return s.Run(ctx)
+	}
+	m.Runs()
+	defer context.AfterFunc(ctx, m.Stops)()
+	sampling, stopSampling := context.WithCancel(ctx)
+	var sampler sync.WaitGroup
+	sampler.Go(func() { m.Sample(sampling, s.db, s.tables()) })
+	err := s.Run(ctx)
+	stopSampling()
+	sampler.Wait()
+	return err
+}
+
+// tables are the sources as the monitor wants them.
+func (s *service) tables() map[string]monitor.Table {
+	tables := map[string]monitor.Table{}
+	for name, source := range s.sources {
+		tables[name] = source
+	}
+	return tables
 }
 
 // stoppedEarly is the error of a command that a signal ended before it could begin.

@@ -233,7 +233,7 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-func sendSignal(t *testing.T, process *os.Process, s os.Signal) {
+func sendSignal(t testing.TB, process *os.Process, s os.Signal) {
 	t.Helper()
 	if err := process.Signal(s); err != nil {
 		t.Fatal(err)

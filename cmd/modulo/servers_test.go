@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net/url"
 	"strings"
 	"testing"
@@ -25,7 +24,10 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	return fixtureOn(t, testservers.Database(t), testservers.Broker(t))
+	url := testservers.Database(t)
+	f := fixtureOn(t, url, testservers.Broker(t))
+	f.env["DATABASE_URL"] = testservers.Seen(t, url)
+	return f
 }
 
 func fixtureOn(t testing.TB, databaseURL string, mq *local.ActiveMQ) *fixture {
@@ -106,11 +108,7 @@ func take(t testing.TB, mq *local.ActiveMQ, queue string, login ...func(*stomp.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if err := errors.Join(subscription.Unsubscribe(), conn.Disconnect()); err != nil {
-			t.Error(err)
-		}
-	}()
+	defer func() { _ = conn.MustDisconnect() }() // a goodbye would wait for messages that nobody reads
 	var all []*stomp.Message
 	for late := time.After(patience); ; {
 		select {

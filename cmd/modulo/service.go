@@ -11,6 +11,7 @@ import (
 	"modulo/broker"
 	"modulo/broker/stomp"
 	"modulo/internal/config"
+	"modulo/internal/monitor"
 	"modulo/jobs"
 	"modulo/store"
 )
@@ -21,10 +22,11 @@ const startPatience = time.Minute
 // serviceFlags are the flags of run and once.
 type serviceFlags struct {
 	workers, batch, window int
-	maxWorkers             int // of run
+	maxWorkers             int    // of run
+	http                   string // of run
 	every                  time.Duration
 	cron, timezone         string
-	confirm                string
+	confirm, repeats       string
 	jobs                   []string
 	shutdownTimeout        time.Duration
 }
@@ -37,6 +39,7 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.cron, "cron", "", "cron `expression` instead of --every")
 	flags.StringVar(&f.timezone, "timezone", "", "time zone of --cron, as in Europe/Berlin (default UTC)")
 	flags.StringVar(&f.confirm, "confirm", "", "auto, transaction or receipt")
+	flags.StringVar(&f.repeats, "repeats", "", "none: refuse a broker that cannot keep tokens; possible: keep none (default: tokens where the broker can)")
 	flags.IntVar(&f.window, "window", 0, "most messages without a receipt, with --confirm receipt")
 	flags.StringArrayVar(&f.jobs, "job", nil, "only this job; can be repeated")
 	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long a stop may take")
@@ -44,7 +47,7 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 
 // overrides are the flags that were given.
 func (f *serviceFlags) overrides(cmd *cobra.Command) config.Overrides {
-	over := config.Overrides{Confirm: f.confirm, Cron: f.cron, Timezone: f.timezone, JobNames: f.jobs}
+	over := config.Overrides{Confirm: f.confirm, Repeats: f.repeats, Cron: f.cron, Timezone: f.timezone, JobNames: f.jobs}
 	if cmd.Flags().Changed("workers") {
 		over.Workers = &f.workers
 	}
@@ -56,6 +59,9 @@ func (f *serviceFlags) overrides(cmd *cobra.Command) config.Overrides {
 	}
 	if cmd.Flags().Changed("every") {
 		over.Every = &f.every
+	}
+	if cmd.Flags().Changed("http") {
+		over.HTTP = &f.http
 	}
 	return over
 }
@@ -84,8 +90,17 @@ type opening struct {
 	farewell time.Duration // how long giving back the workers may take after that
 	// maxWorkers is the most that this process takes; 0: no limit.
 	maxWorkers int
-	alone      bool // as the only instance
+	alone      bool             // as the only instance
+	monitor    *monitor.Monitor // optional
 	log        zerolog.Logger
+}
+
+// observers are the monitor, or nobody.
+func (o opening) observers() (jobs.Observer, jobs.InstanceObserver) {
+	if o.monitor == nil {
+		return nil, nil // a nil pointer in an interface would not be nil
+	}
+	return o.monitor, o.monitor
 }
 
 // openService connects to the database, checks schema and jobs against it, and puts the workers together. The
@@ -104,6 +119,9 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 			db.Close()
 		}
 	}()
+	if db.Pooled() {
+		o.log.Info().Msg("the database is behind a pooler: no prepared statements, every call is planned anew")
+	}
 	if err := db.CheckSchema(ctx); err != nil {
 		return nil, err
 	}
@@ -111,21 +129,28 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, err
 	}
+	wakeups, err := db.NewWakeups(store.WakeupConfig{Jobs: c.JobList(), URL: c.Database.ListenURL})
+	if err != nil {
+		return nil, exit(exitUsage, err)
+	}
 	ownership, err := db.NewOwnership(store.OwnershipConfig{
 		Jobs: c.JobList(), Timing: c.Timing(), MaxWorkers: o.maxWorkers, Alone: o.alone, Version: version(),
 	})
 	if err != nil {
 		return nil, err
 	}
+	observer, instanceObserver := o.observers()
 	newWorker := func(_ context.Context, job *jobs.Job, owned jobs.Owned, lease *jobs.Lease) (*jobs.Worker, error) {
 		rows := sources[job.Name].Worker(owned.Shard)
 		return jobs.NewWorker(jobs.WorkerConfig{
 			Job: job, Shard: owned.Shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(token(job, owned.Shard, rows)),
 			Unsettled: owned.Unsettled, Lease: lease, Log: o.log, Grace: o.grace,
+			Observer: observer,
 		})
 	}
 	workers, err := jobs.NewService(jobs.ServiceConfig{
-		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Farewell: o.farewell, Log: o.log,
+		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Wakeups: wakeups, Farewell: o.farewell,
+		Observer: instanceObserver, Log: o.log,
 	})
 	if err != nil {
 		return nil, exit(exitUsage, err)

@@ -106,12 +106,12 @@ func (a *app) printStatus(ctx context.Context, output outputFormat, db *store.DB
 // stateOf says in a word or two what a job does.
 func stateOf(c store.Control) string {
 	switch {
+	case c.Problems() > 0:
+		return "token trouble"
 	case c.Next != 0:
 		return fmt.Sprintf("changing %d -> %d", c.Workers, c.Next)
 	case c.Paused:
 		return "paused"
-	case c.Problems() > 0:
-		return "token trouble"
 	case c.Owned() == 0:
 		return "stopped"
 	case c.Owned() < c.Workers:

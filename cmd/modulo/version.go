@@ -8,8 +8,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is the module's version, or the commit it was built from.
+// release is the version of builds without history at hand, set by the linker: -X main.release=v1.2.3.
+var release string
+
+// version is the release, else the module's version, or the commit it was built from.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

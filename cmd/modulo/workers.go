@@ -91,7 +91,8 @@ func (a *app) workersSetCommand() *cobra.Command {
 		Short: "Change the number of workers of a job, live",
 		Long: `Change the number of workers of a job, live. The workers in force finish their batches and are given back; when none has
 an owner any more, the new ones begin. Nothing is lost or sent twice. With a dead instance among the owners the change
-waits for the end of its lease. It goes on by itself; --wait only watches.`,
+waits for the end of its lease, and for an instance that reads from the broker what the dead one had sent. It goes on by
+itself; --wait only watches.`,
 		Example: `  modulo workers set outbox 8 --wait
   modulo workers set outbox --abort`,
 		Args: cobra.RangeArgs(1, 2),

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"modulo/internal/programtest"
 )
 
 // fault is a way to break something, and to mend it.
@@ -47,7 +49,7 @@ func draw(rng *rand.Rand, faults []*fault, done, rows int) []*moment {
 	var hits []*hit
 	for _, f := range faults {
 		for range f.times {
-			hits = append(hits, &hit{fault: f, down: upTo(rng, f.down), rng: rand.New(rand.NewPCG(rng.Uint64(), 0))})
+			hits = append(hits, &hit{fault: f, down: programtest.UpTo(rng, f.down), rng: rand.New(rand.NewPCG(rng.Uint64(), 0))})
 		}
 	}
 	rng.Shuffle(len(hits), func(i, j int) { hits[i], hits[j] = hits[j], hits[i] })
@@ -57,16 +59,12 @@ func draw(rng *rand.Rand, faults []*fault, done, rows int) []*moment {
 			moments[n-1].faults = append(moments[n-1].faults, h)
 			continue
 		}
-		moments = append(moments, &moment{later: upTo(rng, maxLater), faults: []*hit{h}})
+		moments = append(moments, &moment{later: programtest.UpTo(rng, maxLater), faults: []*hit{h}})
 	}
 	for i, m := range moments {
 		m.done = done + int(lastShare*float64(rows)*(float64(i)+rng.Float64())/float64(len(moments)))
 	}
 	return moments
-}
-
-func upTo(rng *rand.Rand, most time.Duration) time.Duration {
-	return time.Duration(rng.Int64N(int64(most) + 1))
 }
 
 // storm lets the faults strike while the load's rows are in flight.
@@ -75,7 +73,7 @@ func storm(ctx context.Context, l *load, moments []*moment) error {
 		if err := l.awaitDone(ctx, m.done); err != nil {
 			return err
 		}
-		if err := pause(ctx, m.later); err != nil {
+		if err := programtest.Pause(ctx, m.later); err != nil {
 			return err
 		}
 		problems := make([]error, len(m.faults))
@@ -99,7 +97,7 @@ func (h *hit) strike(ctx context.Context, l *load) error {
 	if err := h.fault.strike(ctx, h.rng); err != nil {
 		return fmt.Errorf("%s: %w", h.fault.name, err)
 	}
-	if err := pause(ctx, h.down); err != nil {
+	if err := programtest.Pause(ctx, h.down); err != nil {
 		return err
 	}
 	if err := h.fault.mend(ctx); err != nil {
@@ -111,7 +109,7 @@ func (h *hit) strike(ctx context.Context, l *load) error {
 // awaitReturn waits until rows get done again, or none is left.
 func (m *moment) awaitReturn(ctx context.Context, l *load) error {
 	began, before := time.Now(), l.done()
-	err := await(ctx, 10*time.Millisecond, func() (bool, error) {
+	err := programtest.Await(ctx, 10*time.Millisecond, func() (bool, error) {
 		_, pending := l.progress()
 		return l.done() > before || pending == 0, nil
 	})
@@ -122,5 +120,5 @@ func (m *moment) awaitReturn(ctx context.Context, l *load) error {
 }
 
 func (l *load) awaitDone(ctx context.Context, done int) error {
-	return await(ctx, 10*time.Millisecond, func() (bool, error) { return l.done() >= done, nil })
+	return programtest.Await(ctx, 10*time.Millisecond, func() (bool, error) { return l.done() >= done, nil })
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"modulo/internal/faultproxy"
+	"modulo/internal/programtest"
 	"modulo/internal/testservers"
 )
 
@@ -74,7 +75,7 @@ func cutting(p *faultproxy.Proxy, answers int64) func(context.Context, *rand.Ran
 		p.Set(faults)
 		patience, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		err := await(patience, 10*time.Millisecond, func() (bool, error) {
+		err := programtest.Await(patience, 10*time.Millisecond, func() (bool, error) {
 			up, down := p.Carried()
 			return faults.Up.Cut != nil && up >= faults.Up.Cut.After || faults.Down.Cut != nil && down >= faults.Down.Cut.After, nil
 		})

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"modulo/internal/programtest"
 )
 
 // insertLate inserts ten rows, so that each worker has some. They are of lateType.
@@ -42,16 +44,16 @@ func TestLateCommit(t *testing.T) {
 
 	higher := &load{stage: stage, total: 10_000, pace: saturating}
 	higher.begin(t)
-	within(t, time.Minute, "10,000 higher rows are done", func() (bool, error) { return higher.done() == higher.total, nil })
+	programtest.Within(t, time.Minute, "10,000 higher rows are done", func() (bool, error) { return higher.done() == higher.total, nil })
 	l := &load{stage: stage, total: 1_000_000, pace: pace{every: 50 * time.Millisecond, rows: 10}}
 	finish := l.begin(t)
-	if err := pause(t.Context(), choose(3*time.Second, 30*time.Second)); err != nil {
+	if err := programtest.Pause(t.Context(), choose(3*time.Second, 30*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	took := within(t, soon, "late rows are done", func() (bool, error) { return stage.count(t, countLate) == 10, nil })
+	took := programtest.Within(t, soon, "late rows are done", func() (bool, error) { return stage.count(t, countLate) == 10, nil })
 	t.Logf("10 rows that committed late, after %d higher ones, were done %s after their commit", l.done(), took.Round(time.Millisecond))
 
 	finish(20 * time.Second)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"modulo/internal/programtest"
 )
 
 // pace is how a load comes: a transaction of so many rows at every tick, unless there is a backlog.
@@ -53,7 +55,7 @@ func (l *load) run(ctx context.Context) error {
 		case errors.As(err, &refused) && refused.Code[:2] != "57": // operator intervention: shutdown, start
 			return err
 		}
-		if err := pause(ctx, l.every); err != nil {
+		if err := programtest.Pause(ctx, l.every); err != nil {
 			return err
 		}
 	}
@@ -131,6 +133,6 @@ func (l *load) begin(t testing.TB) (finish func(limit time.Duration)) {
 		if err := stop(); err != nil && !errors.Is(err, context.Canceled) {
 			t.Fatalf("load: %v", err)
 		}
-		within(t, limit, "all rows are done", func() (bool, error) { return l.stage.count(t, countPending) == 0, nil })
+		programtest.Within(t, limit, "all rows are done", func() (bool, error) { return l.stage.count(t, countPending) == 0, nil })
 	}
 }

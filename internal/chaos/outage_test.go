@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"modulo/internal/programtest"
 	"modulo/internal/testservers"
 )
 
@@ -68,7 +69,7 @@ func playOutages(t *testing.T, stage *stage, repeats int, watch func(*testing.T,
 	finish := l.begin(t)
 	for _, o := range outages {
 		before := l.done()
-		within(t, time.Minute, "the backlog of the last outage is done", func() (bool, error) {
+		programtest.Within(t, time.Minute, "the backlog of the last outage is done", func() (bool, error) {
 			_, pending := l.progress()
 			return l.done() > before+100 && pending < 100, nil
 		})
@@ -81,7 +82,7 @@ func playOutages(t *testing.T, stage *stage, repeats int, watch func(*testing.T,
 	if err := service.stop(); err != nil {
 		t.Error(err)
 	}
-	v := stage.judge(t, s.workers, len(outages)*repeats*s.workers*s.batch)
+	v := stage.judge(t, s.workers, explained(len(outages)*repeats*s.workers*s.batch))
 	t.Logf("%d rows, %d received, %d repeats, bound %d", v.rows, v.received, v.repeats, v.bound)
 	v.check(t)
 }
@@ -93,7 +94,7 @@ func (o outage) play(t *testing.T, stage *stage, workers int, watch func(*testin
 		t.Fatal(err)
 	}
 	watch(t, o.lasts)
-	if err := pause(t.Context(), o.lasts-time.Since(began)); err != nil {
+	if err := programtest.Pause(t.Context(), o.lasts-time.Since(began)); err != nil {
 		t.Fatal(err)
 	}
 	if err := o.end(t.Context()); err != nil {
@@ -101,7 +102,7 @@ func (o outage) play(t *testing.T, stage *stage, workers int, watch func(*testin
 	}
 	back := time.Now()
 	awaitReturn := func(n int, limit time.Duration) time.Duration {
-		within(t, limit, fmt.Sprintf("%s: deliveries of %d workers", o.name, n), func() (bool, error) {
+		programtest.Within(t, limit, fmt.Sprintf("%s: deliveries of %d workers", o.name, n), func() (bool, error) {
 			var delivering int
 			err := stage.query(t.Context(), countBack, []any{workers, began, back}, &delivering)
 			return delivering >= n, err
@@ -139,7 +140,7 @@ func (s *stage) checkUntouched(t *testing.T, lasts time.Duration) {
 		return text
 	}
 	before := read()
-	if err := pause(t.Context(), time.Until(ended)); err != nil {
+	if err := programtest.Pause(t.Context(), time.Until(ended)); err != nil {
 		t.Fatal(err)
 	}
 	if after := read(); before != after {
@@ -154,7 +155,7 @@ func (s *stage) checkUntouched(t *testing.T, lasts time.Duration) {
 func (s *stage) awaitMarks(t *testing.T) {
 	t.Helper()
 	done, since := -1, time.Now()
-	within(t, 5*time.Second, "the last marks", func() (bool, error) {
+	programtest.Within(t, 5*time.Second, "the last marks", func() (bool, error) {
 		if now := s.count(t, countDone); now != done {
 			done, since = now, time.Now()
 		}

@@ -3,9 +3,12 @@ package chaos
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"testing"
 	"time"
+
+	"modulo/internal/programtest"
 )
 
 // scenario is a load and what goes wrong meanwhile, in rounds. Between rounds the queues are emptied: a broker that
@@ -21,7 +24,7 @@ type scenario struct {
 
 // args are the flags of the program.
 func (s scenario) args() []string {
-	return []string{fmt.Sprintf("--workers=%d", s.workers), fmt.Sprintf("--batch=%d", s.batch)}
+	return []string{fmt.Sprintf("--workers=%d", s.workers), fmt.Sprintf("--batch=%d", s.batch), "--repeats=" + repeatsOf()}
 }
 
 // bound is how many repeats the faults explain.
@@ -30,13 +33,31 @@ func (s scenario) bound() int {
 	for _, f := range s.faults {
 		batches += f.times * f.repeats
 	}
-	return s.rounds * batches * s.batch
+	return explained(s.rounds * batches * s.batch)
+}
+
+// tokens says which promise is tested: no repeats, or as many as the faults explain.
+var tokens = flag.Bool("tokens", true, "workers keep tokens on the broker; without, faults explain repeats")
+
+func repeatsOf() string {
+	if *tokens {
+		return "none"
+	}
+	return "possible"
+}
+
+// explained is how many repeats there may be where faults left so many rows open.
+func explained(rows int) int {
+	if *tokens {
+		return 0
+	}
+	return rows
 }
 
 // play runs each round until every row is done and every fault has struck, stops the service and judges.
 func (s scenario) play(t *testing.T, on *stage, service *service) {
 	t.Helper()
-	began, rng := time.Now(), newRand(t)
+	began, rng := time.Now(), programtest.Rand(t)
 	l := &load{stage: on, pace: s.pace}
 	var moments []*moment
 	for round := range s.rounds {

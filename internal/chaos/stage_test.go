@@ -12,6 +12,7 @@ import (
 
 	"modulo/internal/faultproxy"
 	"modulo/internal/local"
+	"modulo/internal/programtest"
 	"modulo/internal/testservers"
 )
 
@@ -32,7 +33,9 @@ type stage struct {
 // sharedStage has a fresh database and queues on the shared servers, which must not be hurt: see proxies.
 func sharedStage(t testing.TB) *stage {
 	t.Helper()
-	return newStage(t, testservers.Database(t), testservers.Broker(t))
+	s := newStage(t, testservers.Database(t), testservers.Broker(t))
+	s.seenDatabase = testservers.Seen(t, s.database)
+	return s
 }
 
 // ownDatabase is a server of the test's own, to be killed, stopped and paused, with all migrations applied. It syncs to
@@ -41,12 +44,8 @@ func ownDatabase(t testing.TB) (pg *local.Postgres, database string) {
 	t.Helper()
 	pg = testservers.OwnPostgres(t, local.PostgresConfig{})
 	database = pg.URL("postgres")
-	migrate, err := startInstance("migrate", "up", "--database-url", database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if <-migrate.exited; !migrate.cmd.ProcessState.Success() {
-		t.Fatalf("migrate up: %s\n%s", migrate.cmd.ProcessState, migrate.log.tail())
+	if out, code, err := programtest.Run(t.Context(), "migrate", "up", "--database-url", database); err != nil || code != 0 {
+		t.Fatalf("migrate up: exit code %d, %v\n%s", code, err, out)
 	}
 	return pg, database
 }
@@ -59,7 +58,7 @@ func newStage(t testing.TB, database string, mq *local.ActiveMQ) *stage {
 // proxies puts a fault proxy before the database and one before the broker, as the program sees them.
 func (s *stage) proxies(t testing.TB) (database, broker *faultproxy.Proxy) {
 	t.Helper()
-	database, s.seenDatabase = startProxy(t, s.database)
+	database, s.seenDatabase = startProxy(t, s.seenDatabase)
 	broker, s.seenBroker = startProxy(t, s.broker.URL())
 	return database, broker
 }

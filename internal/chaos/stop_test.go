@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"modulo/internal/faultproxy"
+	"modulo/internal/programtest"
 )
 
 // TestCleanStops stops the service by SIGTERM under load, again and again: nothing is repeated, nothing is left.
@@ -31,10 +32,10 @@ func TestCleanStops(t *testing.T) {
 
 // checkNothingLeft is an error if a stopped service still has a session or a connection.
 func (s *stage) checkNothingLeft(ctx context.Context, database, broker *faultproxy.Proxy) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second) // a server notices an end a little later
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // a server notices an end a little later, a pooler keeps it for 2 s
 	defer cancel()
 	var sessions int
-	err := await(ctx, 10*time.Millisecond, func() (bool, error) {
+	err := programtest.Await(ctx, 10*time.Millisecond, func() (bool, error) {
 		err := s.query(ctx, countSessions, nil, &sessions)
 		return sessions+database.Links()+broker.Links() == 0, err
 	})
@@ -56,7 +57,7 @@ func TestStopInOutage(t *testing.T) {
 	service.limit = 3 * time.Second
 	l := &load{stage: stage, total: 1_000_000, pace: pace{every: 50 * time.Millisecond, rows: 100, backlog: 2000}}
 	finish := l.begin(t)
-	rng := newRand(t)
+	rng := programtest.Rand(t)
 
 	down := faultproxy.Faults{Refuse: true}
 	silent := faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}}
@@ -74,12 +75,12 @@ func TestStopInOutage(t *testing.T) {
 	} {
 		repeats += outage.repeats * s.workers * s.batch
 		before := l.done()
-		within(t, 20*time.Second, "rows get done", func() (bool, error) { return l.done() > before+500, nil })
+		programtest.Within(t, 20*time.Second, "rows get done", func() (bool, error) { return l.done() > before+500, nil })
 		outage.of.Set(outage.faults)
 		if outage.faults.Refuse {
 			outage.of.CutAll(faultproxy.RST)
 		}
-		if err := pause(t.Context(), upTo(rng, time.Second)); err != nil { // into a batch, or between attempts
+		if err := programtest.Pause(t.Context(), programtest.UpTo(rng, time.Second)); err != nil { // into a batch, or between attempts
 			t.Fatal(err)
 		}
 		began := time.Now()
@@ -97,7 +98,7 @@ func TestStopInOutage(t *testing.T) {
 	if err := service.stop(); err != nil {
 		t.Error(err)
 	}
-	v := stage.judge(t, s.workers, repeats)
+	v := stage.judge(t, s.workers, explained(repeats))
 	t.Logf("%d rows, %d received, %d repeats, bound %d", v.rows, v.received, v.repeats, v.bound)
 	v.check(t)
 }
@@ -113,17 +114,17 @@ func TestSecondSignal(t *testing.T) {
 			service := stage.start(t, "--shutdown-timeout=60s")
 			l := &load{stage: stage, total: 3000, pace: saturating}
 			l.begin(t)
-			within(t, 20*time.Second, "rows are done", func() (bool, error) { return l.done() > 1000, nil })
+			programtest.Within(t, 20*time.Second, "rows are done", func() (bool, error) { return l.done() > 1000, nil })
 			broker.Set(faultproxy.Faults{Down: faultproxy.Flow{Stall: true}}) // no receipts
 
-			if err := service.current.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			if err := service.current.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
-			within(t, 5*time.Second, "stop begins", func() (bool, error) { return service.current.log.has(`"stopping`), nil })
-			if err := pause(t.Context(), 500*time.Millisecond); err != nil || !service.current.running() {
+			programtest.Within(t, 5*time.Second, "stop begins", func() (bool, error) { return service.current.Log.Has(`"stopping`), nil })
+			if err := programtest.Pause(t.Context(), 500*time.Millisecond); err != nil || !service.current.Running() {
 				t.Fatalf("the service did not wait for its receipts (%v)", err)
 			}
-			code, err := service.current.end(signal, time.Second)
+			code, err := service.current.End(signal, time.Second)
 			if err != nil || code != 128+int(signal) {
 				t.Errorf("exit code %d, want %d (%v)", code, 128+int(signal), err)
 			}

@@ -4,12 +4,15 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +28,7 @@ type Config struct {
 	Database  Database          `yaml:"database"`
 	Broker    Broker            `yaml:"broker"`
 	Ownership Ownership         `yaml:"ownership"`
+	HTTP      HTTP              `yaml:"http"`
 	Jobs      map[string]rawJob `yaml:"jobs"`
 
 	jobs []*jobs.Job
@@ -33,8 +37,10 @@ type Config struct {
 // Database says where the rows are.
 type Database struct {
 	// URL is a PostgreSQL connection string. Empty: the PG* variables of libpq.
-	URL      string `yaml:"url"`
-	MaxConns int    `yaml:"max_conns"` // connections of this instance; each worker uses up to two at a time
+	URL string `yaml:"url"`
+	// ListenURL is for the one connection that listens, where URL leads through a pooler in transaction mode.
+	ListenURL string `yaml:"listen_url"`
+	MaxConns  int    `yaml:"max_conns"` // connections of this instance; each worker uses up to two at a time
 	// StatementTimeout is how long one statement may take, from our side: a database that does not answer is noticed.
 	StatementTimeout Duration `yaml:"statement_timeout"`
 }
@@ -71,11 +77,21 @@ type Ownership struct {
 	Tick      Duration `yaml:"tick"`      // between looks at who runs what
 }
 
+// HTTP says where metrics and health can be asked for.
+type HTTP struct {
+	// Listen is host:port; "off" or empty: nowhere. Nil: DefaultListen, or another port where that one is taken.
+	Listen *string `yaml:"listen"`
+}
+
+// DefaultListen can be reached from this machine only.
+const DefaultListen = "127.0.0.1:8080"
+
 // Overrides are the values of flags and environment variables; nil or empty where none was given.
 type Overrides struct {
 	DatabaseURL, BrokerURL string
-	Confirm                string
+	Confirm, Repeats       string
 	Window                 *int
+	HTTP                   *string
 	Workers, Batch         *int // of every selected job
 	Every                  *time.Duration
 	Cron, Timezone         string
@@ -235,7 +251,8 @@ func (c *Config) apply(over Overrides) error {
 	if over.Window != nil {
 		c.Broker.Window = *over.Window
 	}
-	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership()}
+	c.HTTP.Listen = cmp.Or(over.HTTP, c.HTTP.Listen)
+	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership(), c.checkHTTP()}
 	if c.Broker.Window < 1 {
 		problems = append(problems, fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window))
 	}
@@ -278,6 +295,29 @@ func (c *Config) checkOwnership() error {
 	return nil
 }
 
+func (c *Config) checkHTTP() error {
+	address, _ := c.Listen()
+	if address == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(address)
+	if _, notPort := strconv.ParseUint(port, 10, 16); err != nil || notPort != nil {
+		return fmt.Errorf("http.listen %q: want host:port, as in %s, :8080 for all addresses, or off", address, DefaultListen)
+	}
+	return nil
+}
+
+// Listen is the address for HTTP, empty for none, and whether somebody has chosen it.
+func (c *Config) Listen() (address string, chosen bool) {
+	switch {
+	case c.HTTP.Listen == nil:
+		return DefaultListen, false
+	case *c.HTTP.Listen == "off":
+		return "", true
+	}
+	return *c.HTTP.Listen, true
+}
+
 // Timing is the ownership part as the package jobs wants it.
 func (c *Config) Timing() jobs.Timing {
 	o := c.Ownership
@@ -285,6 +325,11 @@ func (c *Config) Timing() jobs.Timing {
 		Lease: time.Duration(o.Lease), Heartbeat: time.Duration(o.Heartbeat),
 		Margin: time.Duration(o.Margin), Tick: time.Duration(o.Tick),
 	}
+}
+
+// Patience is how long a worker may need for a batch if each call takes as long as it may, twice.
+func (c *Config) Patience() time.Duration {
+	return 2 * time.Duration(c.Database.StatementTimeout+c.Broker.ReceiptTimeout)
 }
 
 func (c *Config) readPassword() error {

@@ -87,6 +87,20 @@ func TestOutboxInPart(t *testing.T) {
 	}
 }
 
+// A job listens if it says so, and never by cron, from wherever that comes.
+func TestListen(t *testing.T) {
+	t.Parallel()
+	const text = "database: {listen_url: postgres://direct}\njobs:\n  outbox: {listen: true, every: 1s}\n"
+	c := mustLoad(t, text, nil, Overrides{})
+	if !c.JobList()[0].Listen || c.Database.ListenURL != "postgres://direct" || mustLoad(t, ownTable, nil, Overrides{}).JobList()[0].Listen {
+		t.Errorf("%+v %+v", c.Database, c.JobList()[0])
+	}
+	_, err := load(t, text, nil, Overrides{Cron: "*/5 * * * *"})
+	if err == nil || !strings.Contains(err.Error(), "listen: goes with every only") {
+		t.Errorf("listen with --cron: %v", err)
+	}
+}
+
 func TestOverrides(t *testing.T) {
 	t.Parallel()
 	workers, batch, every, window := 3, 10, time.Second, 7

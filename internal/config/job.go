@@ -23,6 +23,7 @@ type rawJob struct {
 	Every    *Duration `yaml:"every"`
 	Cron     string    `yaml:"cron"`
 	Timezone string    `yaml:"timezone"`
+	Listen   bool      `yaml:"listen"`
 	Batch    *int      `yaml:"batch"`
 	Source   struct {
 		Table   string `yaml:"table"`
@@ -63,7 +64,7 @@ func (r rawJob) job(name string, over Overrides) (*jobs.Job, error) {
 	}
 	r.generalDefaults(name)
 	job := &jobs.Job{
-		Name: name, Workers: *r.Workers, Stated: stated, Batch: *r.Batch, Ordered: r.Ordered,
+		Name: name, Workers: *r.Workers, Stated: stated, Batch: *r.Batch, Listen: r.Listen, Ordered: r.Ordered,
 		Schedule: jobs.Schedule{Cron: r.Cron, Timezone: r.Timezone},
 		Source: jobs.Source{
 			Table: r.Source.Table, ID: r.Source.ID, Where: r.Source.Where, ShardBy: r.Source.ShardBy, DoneSet: r.Done.Set,
@@ -92,6 +93,7 @@ func (r rawJob) job(name string, over Overrides) (*jobs.Job, error) {
 func (r *rawJob) override(over Overrides) {
 	r.Workers = cmp.Or(over.Workers, r.Workers)
 	r.Batch = cmp.Or(over.Batch, r.Batch)
+	r.Repeats = cmp.Or(over.Repeats, r.Repeats)
 	if over.Every != nil {
 		r.Every, r.Cron, r.Timezone = new(Duration(*over.Every)), "", ""
 	}

@@ -24,6 +24,7 @@ type Proxy struct {
 	mu      sync.Mutex
 	faults  Faults
 	carried [2]int64      // bytes since Set, by direction
+	came    int           // connections since Set
 	changed chan struct{} // closed by the next Set
 	links   map[*link]struct{}
 	closed  bool
@@ -43,9 +44,14 @@ func Start(target string) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fault proxy: %w", err)
 	}
+	return On(listener, target), nil
+}
+
+// On is Start for clients that come to a TCP listener of the caller's; Close closes it.
+func On(listener net.Listener, target string) *Proxy {
 	p := &Proxy{target: target, listener: listener, changed: make(chan struct{}), links: map[*link]struct{}{}}
 	p.running.Go(p.accept)
-	return p, nil
+	return p
 }
 
 // Addr is where clients connect, "host:port".
@@ -55,7 +61,7 @@ func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 func (p *Proxy) Set(f Faults) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.faults, p.carried = f, [2]int64{}
+	p.faults, p.carried, p.came = f, [2]int64{}, 0
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
@@ -65,6 +71,13 @@ func (p *Proxy) Carried() (up, down int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.carried[0], p.carried[1]
+}
+
+// Accepted returns how many connections have come since the last Set, refused ones included.
+func (p *Proxy) Accepted() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.came
 }
 
 // Links returns the number of connections that their clients have not ended.
@@ -117,6 +130,9 @@ func (p *Proxy) accept() {
 }
 
 func (p *Proxy) serve(client *net.TCPConn) {
+	p.mu.Lock()
+	p.came++
+	p.mu.Unlock()
 	server, err := net.Dial("tcp", p.target)
 	if err != nil {
 		reset(client)

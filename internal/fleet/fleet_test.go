@@ -1,20 +1,18 @@
 package fleet
 
 import (
-	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
+	"modulo/internal/programtest"
 	"modulo/internal/testservers"
 )
 
@@ -23,46 +21,65 @@ const (
 	shortLease = 4 * time.Second
 	longLease  = time.Minute
 	tick       = 200 * time.Millisecond
-
-	// brokerHeartbeat is short because the token of a paused instance is with the broker until that misses the
-	// heart-beats: a take-over after SIGSTOP takes the lease, and then three of these.
-	brokerHeartbeat = time.Second
+	batch      = 100
 
 	configuration = `
-broker: {heartbeat: %s}
 ownership: {lease: %s, heartbeat: 500ms, margin: %s, tick: %s}
-database: {max_conns: 8}
+database: {max_conns: 8, statement_timeout: 5s}
+broker: {receipt_timeout: 5s, heartbeat: 1s}
 jobs:
-  outbox: {every: 50ms, batch: 100}
+  outbox: {every: 50ms, batch: %d, repeats: %s}
 `
 )
+
+// tokens says which promise is tested: no repeats, or as many as the faults explain.
+var tokens = flag.Bool("tokens", true, "workers keep tokens on the broker; without, faults explain repeats")
+
+func repeatsOf() string {
+	if *tokens {
+		return "none"
+	}
+	return "possible"
+}
+
+// explained is how many repeats so many batches of a worker explain, that a fault left open.
+func explained(batches int) int {
+	if *tokens {
+		return 0
+	}
+	return batches * batch
+}
 
 // patience bounds every wait.
 const patience = 60 * time.Second
 
-// fleet is a database with load, a queue with a consumer, and the instances between them.
+// fleet is a database with load, queues with a consumer, and the instances between them.
 type fleet struct {
 	t         *testing.T
-	db        *pgx.Conn // of the test's own goroutine
-	url       string
+	db        *pgxpool.Pool
+	url       string // as the instances see it
 	config    string // path
 	brokerURL string
-	stream    *stream
 	load      *load
+	stream    *stream
 }
 
-func newFleet(t *testing.T, lease time.Duration) *fleet {
+func newFleet(t *testing.T, lease, tick time.Duration) *fleet {
 	t.Helper()
-	f := &fleet{t: t, url: testservers.Database(t), brokerURL: testservers.Broker(t).URL()}
-	f.db = connect(t, f.url)
+	database := testservers.Database(t)
+	f := &fleet{t: t, url: testservers.Seen(t, database), brokerURL: testservers.Broker(t).URL()}
+	var err error
+	if f.db, err = pgxpool.New(t.Context(), database); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.db.Close)
 	f.config = filepath.Join(t.TempDir(), "modulo.yaml")
-	settings := fmt.Sprintf(configuration, brokerHeartbeat, lease, lease/4, tick)
+	settings := fmt.Sprintf(configuration, lease, lease/4, tick, batch, repeatsOf())
 	if err := os.WriteFile(f.config, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	queue := "/queue/fleet." + t.Name()
-	f.stream = consume(t, f.brokerURL, queue)
-	f.load = insert(t, f.url, queue)
+	f.load = insert(t, database)
+	f.stream = consume(t, f.brokerURL, f.load)
 	return f
 }
 
@@ -76,99 +93,40 @@ func connect(t *testing.T, url string) *pgx.Conn {
 	return conn
 }
 
-// instance is one modulo run.
-type instance struct {
-	f      *fleet
-	cmd    *exec.Cmd
-	exited chan struct{}
-
-	mu  sync.Mutex
-	log bytes.Buffer
-}
-
-// Write keeps the log for the case that the test fails.
-func (i *instance) Write(p []byte) (int, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.log.Write(p)
-}
-
-// start runs an instance on a database URL, which may lead through a proxy.
-func (f *fleet) start(url string, args ...string) *instance {
+// run runs an instance that reaches the database by a URL, which may lead through a proxy.
+func (f *fleet) run(databaseURL string, args ...string) *programtest.Process {
 	f.t.Helper()
-	args = append([]string{"run", "--config", f.config, "--database-url", url, "--broker-url", f.brokerURL, "--log-format", "json"}, args...)
-	i := &instance{f: f, cmd: exec.Command(program, args...), exited: make(chan struct{})}
-	i.cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // no settings of the developer's
-	i.cmd.Stderr = i
-	if err := i.cmd.Start(); err != nil {
+	p, err := f.launch("", databaseURL, f.brokerURL, args...)
+	if err != nil {
 		f.t.Fatal(err)
 	}
-	go func() { // ends with the process, which the cleanup waits for
-		defer close(i.exited)
-		_ = i.cmd.Wait() // how it ended is in ProcessState
-	}()
+	return p
+}
+
+// launch is run from a network namespace. The instance is killed after the test if it still runs.
+func (f *fleet) launch(namespace, databaseURL, brokerURL string, args ...string) (*programtest.Process, error) {
+	args = append([]string{
+		"run", "--config", f.config, "--database-url", databaseURL, "--broker-url", brokerURL, "--http", "off", "--log-format", "json",
+	}, args...)
+	p, err := programtest.StartIn(namespace, args...)
+	if err != nil {
+		return nil, err
+	}
 	f.t.Cleanup(func() {
-		i.kill()
+		_ = p.Kill() // it may have ended
 		if f.t.Failed() {
-			f.t.Logf("log of instance %d, without passes:\n%s", i.cmd.Process.Pid, i.story())
+			f.t.Logf("log of instance %d, without passes:\n%s", p.PID(), p.Log.Story())
 		}
 	})
-	return i
+	return p, nil
 }
-
-// story is the log without the lines of single passes.
-func (i *instance) story() string {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	var story []string
-	for line := range strings.Lines(i.log.String()) {
-		if !strings.Contains(line, `"message":"pass"`) {
-			story = append(story, line)
-		}
-	}
-	return strings.Join(story, "")
-}
-
-func (i *instance) signal(s syscall.Signal) { _ = i.cmd.Process.Signal(s) } // it may have ended
-
-// kill is kill -9, and waits for the end.
-func (i *instance) kill() {
-	i.signal(syscall.SIGKILL)
-	<-i.exited
-}
-
-// stop asks for a clean end and waits for it.
-func (i *instance) stop() {
-	i.f.t.Helper()
-	i.signal(syscall.SIGTERM)
-	select {
-	case <-i.exited:
-		if code := i.cmd.ProcessState.ExitCode(); code != 0 {
-			i.f.t.Errorf("clean stop: exit code %d", code)
-		}
-	case <-time.After(patience):
-		i.f.t.Fatal("clean stop: still running")
-	}
-}
-
-// pid is how the database names the instance.
-func (i *instance) pid() int { return i.cmd.Process.Pid }
 
 // await waits for a condition of the database; the query returns a boolean.
 func (f *fleet) await(what, query string, args ...any) {
 	f.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		var is bool
-		if err := f.db.QueryRow(f.t.Context(), query, args...).Scan(&is); err != nil {
-			f.t.Fatalf("%s: %v", what, err)
-		}
-		if is {
-			return
-		}
-		if time.Now().After(deadline) {
-			f.t.Fatalf("waiting for: %s", what)
-		}
-	}
+	programtest.Within(f.t, patience, what, func() (is bool, err error) {
+		return is, f.db.QueryRow(f.t.Context(), query, args...).Scan(&is)
+	})
 }
 
 // awaitShared waits until so many instances own all workers of a generation of k, evenly.
@@ -182,22 +140,32 @@ func (f *fleet) awaitShared(k, instances int) {
 		  group by w.owner) as s`, k, instances)
 }
 
+// awaitRows waits until so many more messages have come.
+func (f *fleet) awaitRows(more int) {
+	f.t.Helper()
+	before, _ := f.stream.arrived()
+	programtest.Within(f.t, patience, fmt.Sprintf("%d more messages", more), func() (bool, error) {
+		now, _ := f.stream.arrived()
+		return now >= before+more, nil
+	})
+}
+
 // command runs another command of the program.
 func (f *fleet) command(args ...string) {
 	f.t.Helper()
-	cmd := exec.CommandContext(f.t.Context(), program, append(args, "--config", f.config, "--database-url", f.url)...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		f.t.Fatalf("modulo %s: %v\n%s", strings.Join(args, " "), err, out)
+	out, code, err := programtest.Run(f.t.Context(), append(args, "--config", f.config, "--database-url", f.url)...)
+	if err != nil || code != 0 {
+		f.t.Fatalf("modulo %v: exit code %d, %v\n%s", args, code, err, out)
 	}
 }
 
-// finish ends the load, waits until everything is done, and holds the stream against the promises. Whatever happened to
-// the instances, the tokens allow no repeat: there is one only where a broker keeps none.
+// finish ends the load, waits until everything is done, and holds the stream against the promises. repeats is how many
+// the faults explain.
 func (f *fleet) finish(repeats int) {
 	f.t.Helper()
-	inserted := f.load.stop()
-	f.await("all rows done", "select not exists (select from modulo.outbox where done_at is null)")
-	f.stream.await(f.t, inserted)
-	f.stream.check(f.t, inserted, repeats)
+	v := f.judge()
+	if v.repeats > repeats {
+		f.t.Errorf("%d repeats, the faults explain %d", v.repeats, repeats)
+	}
+	f.t.Logf("%d rows at %.0f a second, %d received, %d repeats (%d explained)", v.rows, f.load.perSecond(), v.received, v.repeats, repeats)
 }

@@ -1,37 +1,20 @@
 package fleet
 
 import (
-	"fmt"
+	"flag"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
+	"time"
 
-	"modulo/internal/local"
-	"modulo/internal/testservers"
+	"modulo/internal/programtest"
 )
 
-// program is the path of the built binary. It is global because only TestMain can build it for all tests.
-var program string
+func TestMain(m *testing.M) { os.Exit(programtest.Main(m)) }
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
-
-func buildAndRun(m *testing.M) (code int) {
-	dir, err := local.TempDir("modulo-fleet-*")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() {
-		if err := os.RemoveAll(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = max(code, 1)
-		}
-	}()
-	program = filepath.Join(dir, "modulo")
-	if out, err := exec.Command("go", "build", "-o", program, "modulo/cmd/modulo").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-		return 1
-	}
-	return testservers.Main(m)
-}
+// The defaults suit a small machine that runs several tests at once; `make chaos` gives the others.
+var (
+	rate   = flag.Int("rate", 500, "rows inserted per second in each test of a fleet")
+	lasts  = flag.Duration("storm", 8*time.Second, "how long the storm lasts; every fault strikes once at least")
+	change = flag.Duration("change", time.Second, "time from one change of K to the next")
+	busy   = flag.Duration("busy", 3*time.Second, "what other work on the machine may add to a time")
+)

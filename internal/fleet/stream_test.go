@@ -1,95 +1,95 @@
 package fleet
 
 import (
-	"context"
-	"flag"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-stomp/stomp/v3"
-	"github.com/jackc/pgx/v5"
+	"github.com/google/uuid"
 )
 
-// load inserts rows at a steady rate until stopped.
-type load struct {
-	cancel   context.CancelFunc
-	done     chan struct{}
-	inserted int
-	err      error
-	t        *testing.T
+// message is what a frame says of itself and of its sender.
+type message struct {
+	row    int64
+	event  uuid.UUID
+	worker string // as in 3/8
+	number int
+	of     int // K
+	epoch  int64
 }
 
-// rate is the load of each test. The default suits a small machine that runs several tests at once.
-var rate = flag.Int("rate", 500, "rows inserted per second in each test of a fleet")
-
-const insertsPerSecond = 20
-
-func insert(t *testing.T, databaseURL, queue string) *load {
-	t.Helper()
-	conn := connect(t, databaseURL)
-	ctx, cancel := context.WithCancel(t.Context())
-	l := &load{cancel: cancel, done: make(chan struct{}), t: t}
-	go func() { // stop, or the cleanup below, waits for it
-		defer close(l.done)
-		l.run(ctx, conn, queue)
-	}()
-	t.Cleanup(func() { cancel(); <-l.done })
-	return l
-}
-
-func (l *load) run(ctx context.Context, conn *pgx.Conn, queue string) {
-	ticker := time.NewTicker(time.Second / insertsPerSecond)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		const sql = "insert into modulo.outbox (destination, payload) select $1, 'load' from generate_series(1, $2)"
-		if _, err := conn.Exec(context.WithoutCancel(ctx), sql, queue, *rate/insertsPerSecond); err != nil {
-			l.err = err
-			return
-		}
-		l.inserted += *rate / insertsPerSecond
-	}
-}
-
-// stop returns how many rows were inserted.
-func (l *load) stop() int {
-	l.t.Helper()
-	l.cancel()
-	<-l.done
-	if l.err != nil {
-		l.t.Fatal(l.err)
-	}
-	return l.inserted
-}
-
-// frame is what a message says about its sender.
-type frame struct {
-	of    int // K
+// delivery is the first frame of a row.
+type delivery struct {
+	event uuid.UUID
 	epoch int64
-	at    time.Time
 }
 
-// stream is what arrives, in order. It checks while it reads what must hold from frame to frame.
+// place is where frames have an order: a worker's, in one queue.
+type place struct{ queue, worker string }
+
+// position is how far the frames of a place have come.
+type position struct{ epoch, row int64 }
+
+// reign is the time that a value of K was in force, as the frames tell it.
+type reign struct {
+	of           int
+	first, last  time.Time            // frames
+	begun, ended map[string]time.Time // first and last frame of each worker
+}
+
+// stream is what arrives, in the order of each queue. It checks while it reads what must hold from frame to frame.
 type stream struct {
-	mu      sync.Mutex
-	seen    map[string]int // event ids
-	total   int
-	last    map[string]frame // by worker, as in 3/8
-	of      int              // of the frame before
-	ended   map[int]bool     // values of K that were followed by another one
-	wrong   []string
+	load    *load
 	readers sync.WaitGroup
+
+	mu      sync.Mutex
+	total   int
+	rows    map[int64]delivery
+	repeats map[int64]int // by the epoch of the first delivery
+	epochs  map[int64]time.Time
+	last    map[place]position
+	reigns  []*reign
+	ended   map[string]map[int]bool // values of K that were followed by another one, by queue
+	of      map[string]int          // K of the frame before, by queue
+	wrong   map[breach][]string
 }
 
-func consume(t *testing.T, brokerURL, queue string) *stream {
+// breach is a way to break a promise, as the frames show it.
+type breach string
+
+const (
+	lost       breach = "lost"
+	altered    breach = "altered"      // event id, body, headers or queue are not those of the row
+	misplaced  breach = "wrong worker" // sent by a worker that does not own the row
+	disordered breach = "out of order" // first delivered after a higher id of its worker
+	twoOwners  breach = "two owners"   // a frame of an older epoch after one of a newer, or of an older K
+	beyond     breach = "beyond bound" // repeats that no fault explains
+	failed     breach = "failed rows"
+)
+
+// breaches is all of them, as they are printed.
+var breaches = []breach{lost, altered, misplaced, disordered, twoOwners, beyond, failed}
+
+func newStream(of *load) *stream {
+	s := &stream{
+		load: of, rows: map[int64]delivery{}, repeats: map[int64]int{}, epochs: map[int64]time.Time{}, last: map[place]position{},
+		ended: map[string]map[int]bool{}, of: map[string]int{}, wrong: map[breach][]string{},
+	}
+	for _, queue := range of.queues {
+		s.ended[queue] = map[int]bool{}
+	}
+	return s
+}
+
+// consume takes what arrives in the queues of a load.
+func consume(t *testing.T, brokerURL string, of *load) *stream {
 	t.Helper()
 	address, err := url.Parse(brokerURL)
 	if err != nil {
@@ -99,18 +99,20 @@ func consume(t *testing.T, brokerURL, queue string) *stream {
 	if err != nil {
 		t.Fatal(err)
 	}
-	subscription, err := conn.Subscribe(queue, stomp.AckAuto)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &stream{seen: map[string]int{}, last: map[string]frame{}, ended: map[int]bool{}}
-	s.readers.Go(func() {
-		for message := range subscription.C {
-			if message.Err == nil {
-				s.note(message)
-			}
+	s := newStream(of)
+	for _, queue := range of.queues {
+		subscription, err := conn.Subscribe("/queue/"+queue, stomp.AckAuto)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
+		s.readers.Go(func() {
+			for frame := range subscription.C {
+				if frame.Err == nil {
+					s.note(queue, frame)
+				}
+			}
+		})
+	}
 	t.Cleanup(func() {
 		_ = conn.MustDisconnect()
 		s.readers.Wait()
@@ -118,89 +120,154 @@ func consume(t *testing.T, brokerURL, queue string) *stream {
 	return s
 }
 
-func (s *stream) note(message *stomp.Message) {
+func (s *stream) note(queue string, frame *stomp.Message) {
+	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	worker := message.Header.Get("worker")
-	epoch, err := strconv.ParseInt(message.Header.Get("epoch"), 10, 64)
-	var number, of int
-	if _, scanErr := fmt.Sscanf(worker, "%d/%d", &number, &of); err != nil || scanErr != nil {
-		s.wrong = append(s.wrong, fmt.Sprintf("worker %q, epoch %q", worker, message.Header.Get("epoch")))
+	s.total++
+	m, err := read(frame)
+	if err != nil {
+		s.breach(altered, "%v", err)
 		return
 	}
-	s.seen[message.Header.Get("event_id")]++
-	s.total++
-	if before := s.last[worker]; epoch < before.epoch {
-		s.wrong = append(s.wrong, fmt.Sprintf("worker %s: epoch %d after %d", worker, epoch, before.epoch))
+	if what := s.load.content(m.row).difference(queue, frame); what != "" {
+		s.breach(altered, "row %d: %s", m.row, what)
 	}
-	s.last[worker] = frame{of, epoch, time.Now()}
-	if s.of != of {
-		if s.ended[of] {
-			s.wrong = append(s.wrong, fmt.Sprintf("worker %s sends, but K = %d is over", worker, of))
-		}
-		s.ended[s.of], s.of = true, of
+	if k := int64(m.of); int64(m.number) != (m.row%k+k)%k {
+		s.breach(misplaced, "row %d came from worker %s", m.row, m.worker)
+	}
+	s.noteOwner(queue, m, now)
+	s.noteReign(queue, m, now)
+	before, again := s.rows[m.row]
+	switch {
+	case again && before.event != m.event:
+		s.breach(altered, "row %d came as event %s, then as %s", m.row, before.event, m.event)
+	case again:
+		s.repeats[before.epoch]++
+	default:
+		s.rows[m.row] = delivery{m.event, m.epoch}
+		s.noteOrder(queue, m)
 	}
 }
 
-// arrived is how many messages have arrived, and how many events.
-func (s *stream) arrived() (messages, events int) {
+func read(frame *stomp.Message) (m message, err error) {
+	header := frame.Header.Get
+	m.worker = header("worker")
+	if _, err := fmt.Sscanf(m.worker, "%d/%d", &m.number, &m.of); err != nil || m.of < 1 {
+		return m, fmt.Errorf("worker %q: %w", m.worker, err)
+	}
+	if m.row, err = strconv.ParseInt(header("row_id"), 10, 64); err != nil {
+		return m, fmt.Errorf("row_id: %w", err)
+	}
+	if m.epoch, err = strconv.ParseInt(header("epoch"), 10, 64); err != nil {
+		return m, fmt.Errorf("epoch: %w", err)
+	}
+	if m.event, err = uuid.Parse(header("event_id")); err != nil {
+		return m, fmt.Errorf("event_id: %w", err)
+	}
+	return m, nil
+}
+
+// difference says what of a frame is not as its row says; empty if all is. ActiveMQ does not hand JMSXGroupID on to STOMP
+// consumers.
+func (c content) difference(queue string, frame *stomp.Message) string {
+	for _, field := range []struct{ name, want, got string }{
+		{"queue", c.queue, queue},
+		{"body", c.payload, string(frame.Body)},
+		{"type", c.kind, frame.Header.Get("type")},
+		{"tenant", c.tenant, frame.Header.Get("tenant")},
+		{"job", "outbox", frame.Header.Get("job")},
+		{"persistent", "true", frame.Header.Get("persistent")},
+	} {
+		if field.got != field.want {
+			return fmt.Sprintf("%s is %.200q, not %.200q", field.name, field.got, field.want)
+		}
+	}
+	return ""
+}
+
+// noteOwner: no frame of an older epoch of a worker comes after the first of its newer one.
+func (s *stream) noteOwner(queue string, m message, now time.Time) {
+	if _, known := s.epochs[m.epoch]; !known {
+		s.epochs[m.epoch] = now
+	}
+	at := s.last[place{queue, m.worker}]
+	if m.epoch < at.epoch {
+		s.breach(twoOwners, "worker %s, row %d in %s: epoch %d after %d", m.worker, m.row, queue, m.epoch, at.epoch)
+		return
+	}
+	at.epoch = m.epoch
+	s.last[place{queue, m.worker}] = at
+}
+
+// noteReign: no frame of an older K comes after the first of the next.
+func (s *stream) noteReign(queue string, m message, now time.Time) {
+	if before := s.of[queue]; before != m.of {
+		if s.ended[queue][m.of] {
+			s.breach(twoOwners, "worker %s sends to %s, but K = %d is over", m.worker, queue, m.of)
+		}
+		s.ended[queue][before], s.of[queue] = true, m.of
+	}
+	i := slices.IndexFunc(s.reigns, func(r *reign) bool { return r.of == m.of })
+	if i < 0 {
+		i = len(s.reigns)
+		s.reigns = append(s.reigns, &reign{of: m.of, first: now, begun: map[string]time.Time{}, ended: map[string]time.Time{}})
+	}
+	r := s.reigns[i]
+	if _, begun := r.begun[m.worker]; !begun {
+		r.begun[m.worker] = now
+	}
+	r.last, r.ended[m.worker] = now, now
+}
+
+// noteOrder: first deliveries of a worker are in id order. The load commits its rows in that order.
+func (s *stream) noteOrder(queue string, m message) {
+	at := s.last[place{queue, m.worker}]
+	if m.row < at.row {
+		s.breach(disordered, "row %d of worker %s in %s came after row %d", m.row, m.worker, queue, at.row)
+		return
+	}
+	at.row = m.row
+	s.last[place{queue, m.worker}] = at
+}
+
+func (s *stream) breach(b breach, format string, args ...any) {
+	s.wrong[b] = append(s.wrong[b], fmt.Sprintf(format, args...))
+}
+
+// arrived is how many messages have arrived, and of how many rows.
+func (s *stream) arrived() (messages, rows int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.total, len(s.seen)
+	return s.total, len(s.rows)
 }
 
-// await waits for the last event.
-func (s *stream) await(t *testing.T, events int) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		if _, arrived := s.arrived(); arrived >= events {
-			return
-		}
-		if time.Now().After(deadline) {
-			return // check tells what is missing
-		}
+// repeated is how many rows came again, by the epoch of their first delivery.
+func (s *stream) repeated() (byEpoch map[int64]int, total int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.repeats {
+		total += n
 	}
+	return maps.Clone(s.repeats), total
 }
 
-// awaitSuccessors waits until so many workers have sent something under an epoch beyond the given one.
-func (s *stream) awaitSuccessors(t *testing.T, epoch int64, workers int) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		s.mu.Lock()
-		n := 0
-		for _, last := range s.last {
-			if last.epoch > epoch {
-				n++
-			}
-		}
-		s.mu.Unlock()
-		if n >= workers {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d workers have sent under a new epoch", n, workers)
-		}
-	}
+// firstFrame is when an epoch's first frame arrived; zero if it sent none.
+func (s *stream) firstFrame(epoch int64) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.epochs[epoch]
 }
 
-// check holds the stream against the promises.
-func (s *stream) check(t *testing.T, events, repeats int) {
+// reported fails the test for every breach and counts them.
+func (s *stream) reported(t *testing.T) map[breach]int {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	repeated := s.total - len(s.seen)
-	t.Logf("%d events inserted, %d arrived, %d repeated (%d allowed)", events, len(s.seen), repeated, repeats)
-	if len(s.seen) != events {
-		t.Errorf("%d of %d events arrived", len(s.seen), events)
+	count := map[breach]int{}
+	for b, examples := range s.wrong {
+		count[b] = len(examples)
+		t.Errorf("%s, %d times:\n%s", b, len(examples), strings.Join(examples[:min(5, len(examples))], "\n"))
 	}
-	if repeated > repeats {
-		t.Errorf("%d repeats, at most %d are allowed", repeated, repeats)
-	}
-	for i, wrong := range s.wrong {
-		if i == 10 {
-			t.Errorf("and %d more", len(s.wrong)-i)
-			break
-		}
-		t.Errorf("two owners: %s", wrong)
-	}
+	return count
 }

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/xml"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -145,16 +146,16 @@ func (mq *ActiveMQ) connectors() []connector {
 	for name, value := range limits {
 		stomp[name] = value
 	}
-	list := []connector{
-		{"openwire", "tcp://" + loopback(mq.openWire) + "?" + limits.Encode()},
-		{"stomp", "stomp://" + loopback(mq.stomp) + "?" + stomp.Encode()},
-	}
+	list := []connector{{"openwire", "tcp://" + loopback(mq.openWire) + "?" + limits.Encode()}}
 	if mq.cfg.TLS != nil {
+		secure := maps.Clone(stomp)
 		if mq.cfg.TLS.TrustStore != "" {
-			stomp.Set("needClientAuth", "true")
+			secure.Set("needClientAuth", "true")
 		}
-		list = append(list, connector{"stomp+ssl", "stomp+ssl://" + loopback(mq.stompTLS) + "?" + stomp.Encode()})
+		list = append(list, connector{"stomp+ssl", "stomp+ssl://" + loopback(mq.stompTLS) + "?" + secure.Encode()})
 	}
+	// They start in this order, so the one that Ping asks comes last.
+	list = append(list, connector{"stomp", "stomp://" + loopback(mq.stomp) + "?" + stomp.Encode()})
 	return list
 }
 

@@ -4,5 +4,5 @@ package local
 
 import "syscall"
 
-// signalOnParentDeath does nothing: only Linux can. Elsewhere a crash of this program leaves its servers running.
-func signalOnParentDeath(*syscall.SysProcAttr, syscall.Signal) {}
+// SignalOnParentDeath does nothing: only Linux can. Elsewhere a crash of this program leaves its servers running.
+func SignalOnParentDeath(*syscall.SysProcAttr, syscall.Signal) {}

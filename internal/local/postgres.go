@@ -54,6 +54,19 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 }
 
 func (pg *Postgres) prepare(ctx context.Context) error {
+	if err := pg.locate(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(pg.dataDir()); errors.Is(err, os.ErrNotExist) {
+		return pg.initCluster(ctx)
+	}
+	password, err := os.ReadFile(pg.passwordFile())
+	pg.password = string(password)
+	return err
+}
+
+// locate finds the programs, their user, a port, and makes the directory.
+func (pg *Postgres) locate() error {
 	var err error
 	if pg.cfg.Dir, err = filepath.Abs(pg.cfg.Dir); err != nil {
 		return err
@@ -69,15 +82,7 @@ func (pg *Postgres) prepare(ctx context.Context) error {
 		return err
 	}
 	pg.port = ports[0]
-	if err := pg.makeDir(); err != nil {
-		return err
-	}
-	if _, err := os.Stat(pg.dataDir()); errors.Is(err, os.ErrNotExist) {
-		return pg.initCluster(ctx)
-	}
-	password, err := os.ReadFile(pg.passwordFile())
-	pg.password = string(password)
-	return err
+	return makeDir(pg.cfg.Dir, pg.account)
 }
 
 func (pg *Postgres) dataDir() string      { return filepath.Join(pg.cfg.Dir, "data") }
@@ -87,16 +92,16 @@ func (pg *Postgres) passwordFile() string { return filepath.Join(pg.cfg.Dir, "pa
 func (pg *Postgres) LogFile() string { return filepath.Join(pg.cfg.Dir, "postgres.log") }
 
 // makeDir makes the server's directory, and sees that the server's user can enter it.
-func (pg *Postgres) makeDir() error {
-	if _, err := os.Stat(pg.cfg.Dir); errors.Is(err, os.ErrNotExist) {
-		if err := errors.Join(os.MkdirAll(pg.cfg.Dir, 0o755), os.Chmod(pg.cfg.Dir, 0o755)); err != nil { // whatever our umask
+func makeDir(dir string, account *syscall.Credential) error {
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o755)); err != nil { // whatever our umask
 			return err
 		}
 	}
-	if pg.account == nil {
+	if account == nil {
 		return nil
 	}
-	return checkEntry(pg.cfg.Dir, pg.account.Uid)
+	return checkEntry(dir, account.Uid)
 }
 
 // checkEntry says which directory on the way to dir keeps the user out; "others" stands for the user's groups too.
@@ -128,14 +133,32 @@ func (pg *Postgres) initCluster(ctx context.Context) error {
 	if err := errors.Join(os.RemoveAll(unfinished), os.Mkdir(unfinished, 0o700)); err != nil {
 		return err
 	}
-	if pg.account != nil {
-		uid, gid := int(pg.account.Uid), int(pg.account.Gid)
-		if err := errors.Join(os.Chown(unfinished, uid, gid), os.Chown(pg.passwordFile(), uid, gid)); err != nil {
-			return err
-		}
+	if err := giveTo(pg.account, unfinished, pg.passwordFile()); err != nil {
+		return err
 	}
-	p, err := spawn(pg.command("initdb", "--pgdata="+unfinished, "--username=postgres", "--pwfile="+pg.passwordFile(),
-		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"), pg.LogFile(), syscall.SIGKILL)
+	err := pg.complete(ctx, "initdb", "--pgdata="+unfinished, "--username=postgres", "--pwfile="+pg.passwordFile(),
+		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
+	if err != nil {
+		return err
+	}
+	return os.Rename(unfinished, pg.dataDir())
+}
+
+// giveTo makes files belong to the account; nil means that they do already.
+func giveTo(account *syscall.Credential, files ...string) error {
+	if account == nil {
+		return nil
+	}
+	var errs []error
+	for _, file := range files {
+		errs = append(errs, os.Chown(file, int(account.Uid), int(account.Gid)))
+	}
+	return errors.Join(errs...)
+}
+
+// complete runs one of the server's programs to its end.
+func (pg *Postgres) complete(ctx context.Context, program string, args ...string) error {
+	p, err := spawn(pg.command(program, args...), pg.LogFile(), syscall.SIGKILL)
 	if err != nil {
 		return err
 	}
@@ -146,9 +169,9 @@ func (pg *Postgres) initCluster(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if !p.cmd.ProcessState.Success() {
-		return fmt.Errorf("initdb: %s%s", p.cmd.ProcessState, logTail(p.log))
+		return fmt.Errorf("%s: %s%s", program, p.cmd.ProcessState, logTail(p.log))
 	}
-	return os.Rename(unfinished, pg.dataDir())
+	return nil
 }
 
 // command runs one of the server's programs as its user, untouched by our own PG* variables.

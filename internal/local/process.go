@@ -35,7 +35,7 @@ func spawn(cmd *exec.Cmd, log string, onDeath syscall.Signal) (*process, error) 
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid = true
-	signalOnParentDeath(cmd.SysProcAttr, onDeath)
+	SignalOnParentDeath(cmd.SysProcAttr, onDeath)
 
 	p := &process{cmd: cmd, log: log, exited: make(chan struct{})}
 	started := make(chan error, 1)

@@ -25,7 +25,8 @@ type servers struct {
 	serving  bool // Main runs
 	dir      string
 	postgres *local.Postgres
-	migrated bool // the template database is complete
+	migrated bool             // the template database is complete
+	pooler   *local.PgBouncer // in front of postgres
 	activemq *local.ActiveMQ
 	classes  string // directory of the compiled consumer
 }
@@ -47,6 +48,9 @@ func (s *servers) stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
+	if s.pooler != nil {
+		errs = append(errs, s.pooler.Stop())
+	}
 	if s.postgres != nil {
 		errs = append(errs, s.postgres.Stop())
 	}

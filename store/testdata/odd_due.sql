@@ -1,4 +1,4 @@
-select f.row_id, f.attempts, f.mark_only, r.*
+select (select 0::bigint), f.row_id, f.attempts, f.mark_only, r.*
 from (
   select f.row_id, f.attempts, f.delivered or f.discarded_at is not null as mark_only
   from modulo.failures as f
@@ -11,7 +11,7 @@ from (
   limit $3
 ) as f
 left join lateral (
-  select true as pending, t."Ord-er"::bigint, nullif(t."customer id"::text, ''), (select row_to_json(c.*) from (select t."Ord-er", t."q""") as c)::text
+  select true as pending, t."Ord-er"::bigint, nullif(t."customer id"::text, ''), (select row_to_json(c.*) from (select t."Ord-er", t."q""") as c)::text, null::float8
   from "Bil""ling"."select" as t
   where t."Ord-er" = f.row_id and (
 a = 1 or b -- either

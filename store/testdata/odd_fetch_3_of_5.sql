@@ -1,5 +1,5 @@
-select r.* from (
-  select t."Ord-er"::bigint, nullif(t."customer id"::text, ''), (select row_to_json(c.*) from (select t."Ord-er", t."q""") as c)::text
+select (select 0::bigint), r.* from (
+  select t."Ord-er"::bigint, nullif(t."customer id"::text, ''), (select row_to_json(c.*) from (select t."Ord-er", t."q""") as c)::text, null::float8
   from "Bil""ling"."select" as t
   where (
 a = 1 or b -- either

@@ -10,7 +10,7 @@ select 'it''s', u.row_id, nullif(t."customer id"::text, ''), u.event_id, u.attem
 from unnest($1::bigint[], $2::text[], $3::int[], $4::float8[], $5::text[], $6::text[], $7::boolean[])
   as u (row_id, event_id, attempts, retry_after, error_class, last_error, delivered)
 join "Bil""ling"."select" as t on t."Ord-er" = u.row_id
-where $9::bigint = 0 or exists (select from fence)
+where ($9::bigint = 0 or exists (select from fence)) and $10::bigint in (0, (select 0::bigint))
 order by u.row_id
 on conflict (job, row_id) do update set
   event_id = case when excluded.event_id = '' then f.event_id else excluded.event_id end,
@@ -22,4 +22,4 @@ on conflict (job, row_id) do update set
   delivered = f.delivered or (excluded.delivered and f.discarded_at is null),
   updated_at = now()
 )
-select $9::bigint = 0 or exists (select from fence)
+select ($9::bigint = 0 or exists (select from fence)) and $10::bigint in (0, (select 0::bigint))

@@ -1,4 +1,4 @@
-select f.row_id, f.attempts, f.mark_only, r.*
+select (select ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint), f.row_id, f.attempts, f.mark_only, r.*
 from (
   select f.row_id, f.attempts, f.delivered or f.discarded_at is not null as mark_only
   from modulo.failures as f
@@ -8,7 +8,7 @@ from (
   limit $3
 ) as f
 left join lateral (
-  select true as pending, t."id"::bigint, null::text, (t."payload")::text, t."destination"::text, t."event_id"::text, t."headers"::text
+  select true as pending, t."id"::bigint, null::text, (t."payload")::text, t."destination"::text, t."event_id"::text, t."headers"::text, date_part('epoch', clock_timestamp()) - date_part('epoch', t.created_at)
   from "modulo"."outbox" as t
   where t."id" = f.row_id and (
 done_at is null

@@ -1,5 +1,5 @@
-select r.* from (
-  select t."id"::bigint, null::text, (t."payload")::text, t."destination"::text, t."event_id"::text, t."headers"::text
+select (select ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint), r.* from (
+  select t."id"::bigint, null::text, (t."payload")::text, t."destination"::text, t."event_id"::text, t."headers"::text, date_part('epoch', clock_timestamp()) - date_part('epoch', t.created_at)
   from "modulo"."outbox" as t
   where (
 done_at is null

@@ -1,0 +1,160 @@
+package failover
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"modulo/internal/local"
+	"modulo/internal/programtest"
+	"modulo/internal/testservers"
+)
+
+// A short lease is for tests in which leases end. Elsewhere none must be lost, however busy the machine.
+const (
+	shortLease = 4 * time.Second
+	longLease  = time.Minute
+	tick       = 200 * time.Millisecond
+	batch      = 100
+
+	configuration = `
+ownership: {lease: %s, heartbeat: 500ms, margin: %s, tick: %s}
+database: {max_conns: 8}
+jobs:
+  outbox: {every: 50ms, batch: %d}
+`
+)
+
+// patience bounds every wait.
+const patience = 60 * time.Second
+
+// stage is a database of the test's own with a writer, a queue with a consumer, and the instances between them.
+type stage struct {
+	t                *testing.T
+	primary, standby *local.Postgres // standby is nil where there is none
+	db               *pgx.Conn       // to the server that takes writes
+	url              string          // as the instances see it
+	config           string          // path
+	stream           *stream
+	writer           *writer
+}
+
+func newStage(t *testing.T, lease time.Duration, withStandby bool) *stage {
+	t.Helper()
+	s := &stage{t: t, primary: testservers.OwnPostgres(t), config: filepath.Join(t.TempDir(), "modulo.yaml")}
+	s.url = s.primary.URL("postgres")
+	settings := fmt.Sprintf(configuration, lease, lease/4, tick, batch)
+	if err := os.WriteFile(s.config, []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.command("migrate", "up")
+	s.connect(s.primary)
+	if withStandby {
+		s.standby = testservers.Standby(t, s.primary)
+		s.url = testservers.Either(t, "postgres", s.primary, s.standby)
+	}
+	queue := "/queue/failover." + t.Name()
+	s.stream = consume(t, testservers.Broker(t).URL(), queue)
+	s.writer = write(t, s.url, queue)
+	return s
+}
+
+// connect makes a server the one that the test looks at.
+func (s *stage) connect(server *local.Postgres) {
+	s.t.Helper()
+	conn, err := pgx.Connect(s.t.Context(), server.URL("postgres"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = conn.Close(context.Background()) }) // its server may be gone
+	s.db = conn
+}
+
+func (s *stage) execute(sql string) {
+	s.t.Helper()
+	if _, err := s.db.Exec(s.t.Context(), sql); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// start runs an instance.
+func (s *stage) start(args ...string) *programtest.Process {
+	s.t.Helper()
+	p, err := programtest.Start(append([]string{
+		"run", "--config", s.config, "--database-url", s.url, "--broker-url", testservers.Broker(s.t).URL(),
+		"--http", "off", "--log-format", "json",
+	}, args...)...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		_ = p.Kill() // it may have ended
+		if s.t.Failed() {
+			s.t.Logf("log of instance %d, without passes:\n%s", p.PID(), p.Log.Story())
+		}
+	})
+	return p
+}
+
+// command runs another command of the program.
+func (s *stage) command(args ...string) {
+	s.t.Helper()
+	out, code, err := programtest.Run(s.t.Context(), append(args, "--config", s.config, "--database-url", s.url)...)
+	if err != nil || code != 0 {
+		s.t.Fatalf("modulo %s: exit code %d, %v\n%s", strings.Join(args, " "), code, err, out)
+	}
+}
+
+// await waits for a condition of the database; the query returns a boolean.
+func (s *stage) await(what, query string, args ...any) {
+	s.t.Helper()
+	programtest.Within(s.t, patience, what, func() (is bool, err error) {
+		err = s.db.QueryRow(s.t.Context(), query, args...).Scan(&is)
+		return is, err
+	})
+}
+
+// awaitShared waits until so many instances own all workers of a generation of k, evenly.
+func (s *stage) awaitShared(k, instances int) {
+	s.t.Helper()
+	s.await(fmt.Sprintf("%d workers shared by %d instances", k, instances), `
+		select count(*) = $2 and sum(n) = $1 and max(n) - min(n) <= 1 from (
+		  select w.owner, count(*) as n
+		  from modulo.workers as w join modulo.jobs as j using (job, generation) join modulo.instances as i on i.instance = w.owner
+		  where j.workers = $1 and j.next_workers is null and i.expires_at > clock_timestamp() and i.max_workers is distinct from 0
+		  group by w.owner) as s`, k, instances)
+}
+
+// arrive waits until so many more messages have come.
+func (s *stage) arrive(more int) {
+	s.t.Helper()
+	before := s.stream.arrived()
+	programtest.Within(s.t, patience, fmt.Sprintf("%d more messages", more), func() (bool, error) {
+		return s.stream.arrived() >= before+more, nil
+	})
+}
+
+// finish stops the writer and checks that every event that the server has arrived, and that no worker had two owners.
+func (s *stage) finish(repeats int) {
+	s.t.Helper()
+	s.writer.stop()
+	s.await("all rows done", "select not exists (select from modulo.outbox where done_at is null)")
+	rows, err := s.db.Query(s.t.Context(), "select event_id::text from modulo.outbox")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	kept, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	programtest.Within(s.t, patience, "every event that the server has arrives", func() (bool, error) {
+		return s.stream.missing(kept) == 0, nil
+	})
+	s.stream.check(s.t, len(kept), repeats)
+}

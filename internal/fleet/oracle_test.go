@@ -1,0 +1,107 @@
+package fleet
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/go-stomp/stomp/v3"
+	"github.com/go-stomp/stomp/v3/frame"
+	"github.com/google/uuid"
+)
+
+// sent is a frame as a test of the oracle makes it up.
+type sent struct {
+	row, epoch int64
+	worker     string
+	body       string // "": that of the row
+	event      string // "": that of the row
+}
+
+func (s *stream) receive(m sent) {
+	c := s.load.content(m.row)
+	if m.body == "" {
+		m.body = c.payload
+	}
+	if m.event == "" {
+		m.event = uuid.NewMD5(uuid.Nil, fmt.Append(nil, m.row)).String()
+	}
+	header := frame.NewHeader("row_id", fmt.Sprint(m.row), "epoch", fmt.Sprint(m.epoch), "worker", m.worker, "event_id", m.event,
+		"type", c.kind, "job", "outbox", "persistent", "true")
+	if c.tenant != "" {
+		header.Add("tenant", c.tenant)
+	}
+	s.note(c.queue, &stomp.Message{Header: header, Body: []byte(m.body)})
+}
+
+// TestStream: the stream finds each kind of breach, and no other. Rows 3, 9, 15, ... are of one worker and one queue.
+func TestStream(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		frames  []sent
+		want    map[breach]int
+		repeats int
+	}{
+		"all is well":             {[]sent{{row: 3, epoch: 1, worker: "1/2"}, {row: 9, epoch: 2, worker: "1/2"}}, nil, 0},
+		"a repeat":                {[]sent{{row: 3, epoch: 1, worker: "1/2"}, {row: 3, epoch: 2, worker: "1/2"}}, nil, 1},
+		"an older epoch":          {[]sent{{row: 3, epoch: 2, worker: "1/2"}, {row: 9, epoch: 1, worker: "1/2"}}, map[breach]int{twoOwners: 1}, 0},
+		"an older K":              {[]sent{{row: 3, epoch: 1, worker: "1/2"}, {row: 9, epoch: 2, worker: "0/3"}, {row: 15, epoch: 3, worker: "1/2"}}, map[breach]int{twoOwners: 1}, 0},
+		"a foreign worker":        {[]sent{{row: 3, epoch: 1, worker: "0/2"}}, map[breach]int{misplaced: 1}, 0},
+		"two rows swapped":        {[]sent{{row: 9, epoch: 1, worker: "1/2"}, {row: 3, epoch: 1, worker: "1/2"}}, map[breach]int{disordered: 1}, 0},
+		"another body":            {[]sent{{row: 3, epoch: 1, worker: "1/2", body: "?"}}, map[breach]int{altered: 1}, 0},
+		"a repeat, another event": {[]sent{{row: 3, epoch: 1, worker: "1/2"}, {row: 3, epoch: 1, worker: "1/2", event: uuid.NewString()}}, map[breach]int{altered: 1}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStream(&load{queues: []string{"a", "b", "c"}})
+			for _, m := range c.frames {
+				s.receive(m)
+			}
+			count := map[breach]int{}
+			for b, examples := range s.wrong {
+				count[b] = len(examples)
+			}
+			if _, repeats := s.repeated(); !maps.Equal(count, c.want) || repeats != c.repeats {
+				t.Errorf("breaches %v, %d repeats; want %v, %d", s.wrong, repeats, c.want, c.repeats)
+			}
+		})
+	}
+}
+
+// TestExplain: of a storm with one strike, what the strike does not explain is found.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	after := func(d time.Duration) time.Time { return began.Add(d) }
+	kill, term := kinds[0], kinds[1]
+	for name, c := range map[string]struct {
+		kind    *kind
+		next    time.Duration // from the strike to the next owner; 0: there is none
+		repeats map[int64]int
+		want    int
+	}{
+		"a kill":                      {kill, takeOverLimit, map[int64]int{1: explained(openBatches)}, 0},
+		"a slow take-over":            {kill, takeOverLimit + *busy + time.Second, nil, 1},
+		"no take-over":                {kill, 0, nil, 1},
+		"too many repeats":            {kill, time.Second, map[int64]int{1: explained(openBatches) + 1}, 1},
+		"repeats after SIGTERM":       {term, 100 * time.Millisecond, map[int64]int{1: 1}, 1},
+		"repeats of the next owner":   {kill, time.Second, map[int64]int{2: 1}, 1},
+		"repeats of an unknown epoch": {kill, time.Second, map[int64]int{7: 1}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStream(&load{})
+			maps.Copy(s.repeats, c.repeats)
+			book := ledger{{of: 2, number: 1, epoch: 1, pid: 100, from: after(-time.Minute)}}
+			if c.next > 0 {
+				book[0].to, book[0].taken = after(c.next), c.kind == kill
+				book = append(book, tenure{of: 2, number: 1, epoch: 2, pid: 200, from: after(c.next)})
+			}
+			o := explain(s, []*strike{{kind: c.kind, pid: 100, began: began, mended: after(time.Minute)}}, book)
+			if len(o.wrong) != c.want {
+				t.Errorf("%d complaints, want %d: %q", len(o.wrong), c.want, o.wrong)
+			}
+		})
+	}
+}

@@ -1,0 +1,203 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// PgBouncer is a private pooler in transaction mode, configured as Debian's is otherwise, in front of a server of this
+// package. The methods that start and stop it are not safe for concurrent use.
+type PgBouncer struct {
+	server   *Postgres
+	settings []string
+	dir      string
+	program  string
+	port     int
+	run      *process // nil: stopped
+}
+
+// StartPgBouncer starts a pooler in front of every database of the server, on a free loopback port, and returns when it
+// answers. dir is made if missing; the server's user must be able to enter it. Settings are further lines of its file,
+// as in "default_pool_size = 3". ctx limits the start only.
+func StartPgBouncer(ctx context.Context, dir string, server *Postgres, settings ...string) (*PgBouncer, error) {
+	b := &PgBouncer{server: server, settings: settings}
+	if err := b.prepare(dir); err != nil {
+		return nil, fmt.Errorf("prepare pgbouncer: %w", err)
+	}
+	if err := b.Start(ctx); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *PgBouncer) prepare(dir string) error {
+	var err error
+	if b.dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	if b.program, err = pgbouncerProgram(); err != nil {
+		return err
+	}
+	ports, err := freePorts(1)
+	if err != nil {
+		return err
+	}
+	b.port = ports[0]
+	if err := makeDir(b.dir, b.server.account); err != nil {
+		return err
+	}
+	return b.writeFiles()
+}
+
+// pgbouncerSettings: %[1]d the server's port, %[2]d ours, %[3]s the file of users. The pool is smaller than the number
+// of clients, so that transactions really change their connections; idle ones end soon, so that tests see who is gone.
+const pgbouncerSettings = `[databases]
+* = host=127.0.0.1 port=%[1]d
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %[2]d
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = %[3]s
+pool_mode = transaction
+default_pool_size = 10
+max_client_conn = 1000
+server_idle_timeout = 2
+server_login_retry = 1
+log_connections = 0
+log_disconnections = 0
+`
+
+func (b *PgBouncer) writeFiles() error {
+	users := filepath.Join(b.dir, "users.txt")
+	if err := os.WriteFile(users, []byte(`"postgres" "`+b.server.password+`"`+"\n"), 0o600); err != nil {
+		return err
+	}
+	settings := fmt.Sprintf(pgbouncerSettings, b.server.port, b.port, users) + strings.Join(b.settings, "\n") + "\n"
+	if err := os.WriteFile(b.settingsFile(), []byte(settings), 0o600); err != nil {
+		return err
+	}
+	return giveTo(b.server.account, users, b.settingsFile())
+}
+
+func (b *PgBouncer) settingsFile() string { return filepath.Join(b.dir, "pgbouncer.ini") }
+
+// LogFile is where the pooler's log goes.
+func (b *PgBouncer) LogFile() string { return filepath.Join(b.dir, "pgbouncer.log") }
+
+// URL is the address of a database through the pooler.
+func (b *PgBouncer) URL(database string) string {
+	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", b.server.password), Host: loopback(b.port),
+		Path: database, RawQuery: "sslmode=disable"}
+	return u.String()
+}
+
+// Start starts the stopped or killed pooler again, on the same port.
+func (b *PgBouncer) Start(ctx context.Context) error {
+	if b.run != nil {
+		return errors.New("start pgbouncer: already started")
+	}
+	cmd := exec.Command(b.program, b.settingsFile())
+	cmd.Dir = b.dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: b.server.account} // it refuses to run as root, too
+	run, err := spawn(cmd, b.LogFile(), syscall.SIGKILL)
+	if err != nil {
+		return fmt.Errorf("start pgbouncer: %w", err)
+	}
+	if err := await(ctx, run, b.Ping); err != nil {
+		run.kill()
+		return fmt.Errorf("start pgbouncer: %w", err)
+	}
+	b.run = run
+	return nil
+}
+
+// Ping connects once; the server behind must run.
+func (b *PgBouncer) Ping(ctx context.Context) error {
+	config, err := pgx.ParseConfig(b.URL("postgres"))
+	if err != nil {
+		return err
+	}
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	return errors.Join(conn.Ping(ctx), conn.Close(ctx))
+}
+
+// PID is the pooler's process; 0 while it is stopped.
+func (b *PgBouncer) PID() int {
+	if b.run == nil {
+		return 0
+	}
+	return b.run.pid()
+}
+
+// Stop ends the pooler and cuts all connections. A stopped pooler stays stopped.
+func (b *PgBouncer) Stop() error {
+	if b.run == nil {
+		return nil
+	}
+	const fastExit = 1
+	err := b.run.stop(syscall.SIGTERM, fastExit)
+	b.run = nil
+	if err != nil {
+		return fmt.Errorf("stop pgbouncer: %w", err)
+	}
+	return nil
+}
+
+// Kill ends the pooler with SIGKILL.
+func (b *PgBouncer) Kill() {
+	if b.run != nil {
+		b.run.kill()
+		b.run = nil
+	}
+}
+
+// Pause stops the pooler with SIGSTOP: connections stay open and nothing answers.
+func (b *PgBouncer) Pause() error {
+	if b.run == nil {
+		return errors.New("pause pgbouncer: not running")
+	}
+	if err := b.run.pause(); err != nil {
+		return fmt.Errorf("pause pgbouncer: %w", err)
+	}
+	return nil
+}
+
+// Resume lets a paused pooler go on; one that is not paused is left alone.
+func (b *PgBouncer) Resume() error {
+	if b.run == nil {
+		return nil
+	}
+	if err := b.run.resume(); err != nil {
+		return fmt.Errorf("resume pgbouncer: %w", err)
+	}
+	return nil
+}
+
+// pgbouncerProgram finds what Debian's package installed, which is not in everybody's PATH, else PATH.
+func pgbouncerProgram() (string, error) {
+	const debian = "/usr/sbin/pgbouncer"
+	if _, err := os.Stat(debian); err == nil {
+		return debian, nil
+	}
+	program, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		return "", fmt.Errorf("pgbouncer: %w; Debian's package has the same name", ErrNotInstalled)
+	}
+	return program, nil
+}

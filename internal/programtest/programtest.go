@@ -1,0 +1,102 @@
+// Package programtest lets tests run the built program, `modulo`, as a process between real servers: start it, stop it, kill
+// it, pause it, read its log, and wait for what it should bring about.
+package programtest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"modulo/internal/local"
+	"modulo/internal/testservers"
+)
+
+// binary is the path of the built program. It is global because tests have no other place in common: Main builds it once.
+var binary string
+
+// Main builds the program, runs the tests and stops the shared servers; it returns the exit code. For TestMain:
+// os.Exit(programtest.Main(m)).
+func Main(m *testing.M) (code int) {
+	dir, err := local.TempDir("modulo-program-*")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}()
+	binary = filepath.Join(dir, "modulo")
+	if out, err := exec.Command("go", "build", "-o", binary, "modulo/cmd/modulo").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
+		return 1
+	}
+	return testservers.Main(m)
+}
+
+// Rand draws from the seed of MODULO_CHAOS_SEED, else from a new one, and says which.
+func Rand(t testing.TB) *rand.Rand {
+	t.Helper()
+	seed := rand.Uint64N(1_000_000)
+	if text := os.Getenv("MODULO_CHAOS_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("MODULO_CHAOS_SEED: %v", err)
+		}
+	}
+	t.Logf("MODULO_CHAOS_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// UpTo draws a duration.
+func UpTo(rng *rand.Rand, most time.Duration) time.Duration {
+	return time.Duration(rng.Int64N(int64(most) + 1))
+}
+
+// Await asks every so often until ready says yes; it gives up with ctx.
+func Await(ctx context.Context, every time.Duration, ready func() (bool, error)) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if ok, err := ready(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Within is Await for a test: it fails the test after limit, and returns how long it took.
+func Within(t testing.TB, limit time.Duration, what string, ready func() (bool, error)) time.Duration {
+	t.Helper()
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	if err := Await(ctx, 20*time.Millisecond, ready); err != nil {
+		t.Fatalf("%s within %s: %v", what, limit, err)
+	}
+	return time.Since(began)
+}
+
+// Pause lets time pass: a fault lasts, a moment is hit at random.
+func Pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

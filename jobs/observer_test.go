@@ -1,0 +1,51 @@
+package jobs
+
+import (
+	"sync"
+	"time"
+)
+
+// totals sums up what the passes did, and holds against it what was told step by step.
+type totals struct {
+	unobserved
+	world *world
+
+	lock sync.Mutex // the stages of a pass tell beside each other
+	told Outcome
+}
+
+func (t *totals) Did(_ WorkerID, step Step, rows int, _ time.Duration, err error) {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	switch {
+	case step == StepPublish:
+		t.told.Sent += rows
+	case step == StepMark && err == nil:
+		t.told.Done += rows
+	}
+}
+
+func (t *totals) Repeated(_ WorkerID, _ Fault, rows int) {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	t.told.Repeated += rows
+}
+
+func (t *totals) Failed(_ WorkerID, _ Class, rows int) {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	t.told.Failed += rows
+}
+
+func (t *totals) Passed(_ WorkerID, outcome Outcome, _ error) {
+	t.world.total.Add(outcome)
+	t.lock.Lock()
+	told := t.told
+	t.lock.Unlock()
+	told.Fetched, told.Took, told.again = t.world.total.Fetched, t.world.total.Took, t.world.total.again // not told by steps
+	if told != t.world.total {
+		t.world.lock.Lock()
+		defer t.world.lock.Unlock()
+		t.world.broken("the observer was told of %+v, the outcomes are %+v", told, t.world.total)
+	}
+}
