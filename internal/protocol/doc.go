@@ -4,8 +4,8 @@
 // The actors, and what their steps stand for:
 //
 //   - A run (worker_test.go) is a jobs.Worker in one process, while it owns the worker and after. It connects, claims and
-//     makes the token's lineage (stomp.Publisher.hold, store.WorkerRows.Claim, Made), waits for the token, marks what that
-//     recalls (jobs.Worker.settle), and then fetches, looks at the clock of its lease (jobs.Lease), sends, marks and
+//     makes the token's lineage (stomp.Publisher.hold, store.WorkerRows.Claim, Made), waits for the token, looks once more
+//     whether it is the owner (Held), marks what the token recalls (jobs.Worker.settle), and then fetches, looks at the clock of its lease (jobs.Lease), sends, marks and
 //     forgets (jobs.Worker.drain, stomp.publishTransaction, Publisher.Forget). Fetch, send and mark run beside each
 //     other, so that the mark of a batch comes before, during or after the sending of the next. Its faults: it crashes,
 //     loses its connection, gives its worker back.
@@ -30,7 +30,8 @@
 // delivered and marked and the change of K is through. What a queue purged or a store lost does is not here: that needs
 // a person, and has tests in broker/stomp.
 //
-// The clock is needed: the database does not tell a zombie, and a token may pass through the hands of a successor that
-// sends nothing, and come back to a zombie as if nothing had been. That each COMMIT is preceded by a look at the clock
-// after the token has come keeps the zombie from using it (mutants_test.go has what happens without).
+// The clock is needed as well as the token. The database does not tell a zombie that it is one, and a token may pass through
+// the hands of a successor that sends nothing, and come back to the zombie as if nothing had been. That each COMMIT is
+// preceded by a look at the clock, after the token has come, keeps the zombie from using it then; mutants_test.go shows
+// what happens without. What the clock cannot do, stop a process that is paused right behind that look, the token does.
 package protocol

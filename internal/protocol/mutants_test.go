@@ -31,6 +31,7 @@ func TestMutants(t *testing.T) {
 		"a change of K ignores open workers":    {protocol{openIgnored: true}, oldSender},
 		"made is not fenced":                    {protocol{madeUnfenced: true}, stranded},
 		"no look at the clock":                  {protocol{clockless: true}, repeated},
+		"no second look, nor at the clock":      {protocol{clockless: true, unheld: true}, repeated},
 		"any token is taken back":               {protocol{serialIgnored: true, clockless: true}, repeated},
 		"a first token is sent twice":           {protocol{nameKept: true}, twoTokens},
 		"a token is made where none is seen":    {protocol{guessed: true}, twoTokens},

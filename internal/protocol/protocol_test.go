@@ -22,6 +22,7 @@ type protocol struct {
 	openIgnored     bool // a generation ends although the broker may hold rows without marks
 	madeUnfenced    bool // Made asks neither for the owner nor for the name
 	clockless       bool // no look at the clock between the token and a COMMIT
+	unheld          bool // no second look at who owns the worker once the token is there
 	serialIgnored   bool // any token is taken for the one that comes back after a COMMIT
 	nameKept        bool // a token that was perhaps sent is sent again under the same name
 	guessed         bool // a worker that sees no token makes one
@@ -36,7 +37,7 @@ var worlds = []struct {
 	workers     [2]uint8
 	short, long uint8
 }{
-	{"1 worker", [2]uint8{1, 1}, 3, 4},
+	{"1 worker", [2]uint8{1, 1}, 2, 4},
 	{"1 to 2 workers", [2]uint8{1, 2}, 1, 2},
 	{"2 to 1 worker", [2]uint8{2, 1}, 1, 2},
 }

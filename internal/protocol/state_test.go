@@ -19,6 +19,7 @@ const (
 	making                    // has sent the first token of a lineage, waits for its receipt
 	noting                    // has that receipt; before Lineage.Made
 	waiting                   // has subscribed, waits for the token
+	holding                   // has the token; before Lineage.Held, the second look at who owns the worker
 	settling                  // marks what the token recalls
 	ready                     // may fetch and send
 )
@@ -239,7 +240,7 @@ func (c conn) key() uint64 {
 
 func (l slot) key() uint64 {
 	var k pack
-	k.add(3, uint8(l.phase))
+	k.add(4, uint8(l.phase))
 	k.flags(l.owns, l.settles, l.unsettled, l.recalled, l.token, l.looked, l.filled)
 	k.add(1, l.number)
 	k.add(1, l.generation)

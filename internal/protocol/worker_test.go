@@ -153,31 +153,40 @@ func (x *stepper) connect(i int) {
 	}
 }
 
-// hold: the token comes, and the worker marks what it recalls (Publisher.hold, Worker.markRecalled).
+// hold: the token comes, the worker looks once more whether it is the owner, and marks what the token recalls
+// (Publisher.hold, Lineage.Held, Worker.markRecalled).
 func (x *stepper) hold(i int) {
 	to := x.from
 	l := &to.slots[i]
 	switch {
 	case l.phase == waiting && l.conn.message && !l.conn.receipt:
+		l.conn.message, l.conn.replaced = false, false
+		l.phase = holding
+		x.add(x.own(i), "token comes", to)
+	case l.phase == holding:
+		if !l.owns && !x.unheld {
+			x.end(i, zombie, "held is fenced", nil)
+			return
+		}
 		named := l.conn.recall
 		var confirmed rows
 		if !x.doubtsForgotten {
 			confirmed = named & l.doubtful
 		}
 		if l.unsettled && !l.recalled {
-			confirmed = named &^ to.done
+			confirmed = named
 			if x.neverRecalled {
 				confirmed = 0
 			}
 		}
-		l.token, l.filled, l.doubtful = true, named != 0, 0
-		l.conn.message, l.conn.recall, l.conn.replaced = false, 0, false
+		confirmed &^= to.done // Rows.Pending
+		l.token, l.filled, l.doubtful, l.conn.recall = true, named != 0, 0, 0
 		l.open |= confirmed
 		if l.phase = ready; confirmed != 0 {
 			l.phase, l.fetched = settling, 0
 		}
 		l.recalled = l.recalled || l.phase == ready
-		x.add(x.own(i), "token comes", to)
+		x.add(x.own(i), "held, recall", to)
 	case l.phase == settling && l.open == 0:
 		l.phase, l.recalled = ready, true
 		x.add(x.own(i), "settled", to)
