@@ -146,13 +146,19 @@ func (f *tokened) publish(p jobs.Publisher, n int, open ...int64) []int64 {
 func (f *tokened) arrived(n int) (ids []int64) {
 	f.t.Helper()
 	for _, r := range f.target.Take(f.t, f.queue, n) {
-		id, err := strconv.ParseInt(r.Text(), 10, 64)
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		ids = append(ids, id)
+		ids = append(ids, number(f.t, r))
 	}
 	return ids
+}
+
+// number is the row of a message.
+func number(t *testing.T, r brokertest.Received) int64 {
+	t.Helper()
+	id, err := strconv.ParseInt(r.Text(), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
 
 func rowIDs(recall jobs.Recall) (ids []int64) {

@@ -155,7 +155,9 @@ func (p *Proxy) serve(client *net.TCPConn) {
 func (p *Proxy) flow(d direction) (Flow, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return *p.flowOf(d), p.changed
+	f := *p.flowOf(d)
+	f.Stall = f.Stall || f.StallAfter > 0 && p.carried[d] >= f.StallAfter
+	return f, p.changed
 }
 
 func (p *Proxy) flowOf(d direction) *Flow {
@@ -165,13 +167,17 @@ func (p *Proxy) flowOf(d direction) *Flow {
 	return &p.faults.Down
 }
 
-// allow says how many of n bytes may pass before the link is cut, and whether it is to be cut then. A cut happens once.
+// allow says how many of n bytes may pass before the link is cut or stalls, and whether it is to be cut then. A cut
+// happens once.
 func (p *Proxy) allow(d direction, n int) (pass int, cut *Cut) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.flowOf(d)
 	pass = n
-	if f.Cut != nil && p.carried[d]+int64(n) >= f.Cut.After {
+	if f.StallAfter > 0 {
+		pass = int(max(0, min(int64(n), f.StallAfter-p.carried[d])))
+	}
+	if f.Cut != nil && p.carried[d]+int64(pass) >= f.Cut.After {
 		pass = int(f.Cut.After - p.carried[d])
 		cut, f.Cut = f.Cut, nil
 	}

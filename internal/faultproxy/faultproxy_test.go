@@ -179,6 +179,12 @@ func TestStallAndDropAtRunTime(t *testing.T) {
 	p.Set(faultproxy.Faults{})
 	write("here")
 	hear("here")
+	p.Set(faultproxy.Faults{Up: faultproxy.Flow{StallAfter: 3}})
+	write("early")
+	hear("ear")
+	silent()
+	p.Set(faultproxy.Faults{})
+	hear("ly")
 }
 
 func TestRefuse(t *testing.T) {

@@ -15,6 +15,7 @@ type Flow struct {
 	BytesPerSecond int           // 0: no limit
 	Split          bool          // every byte is written by itself
 	Stall          bool          // bytes are not taken: the sender's buffers fill up
+	StallAfter     int64         // more than 0: so many bytes still arrive, counted as in Cut; then it is a Stall
 	Drop           bool          // bytes are taken and never arrive, nor does the end of the connection
 	Cut            *Cut
 }
@@ -144,20 +145,25 @@ func (l *link) deliver(d direction, to *net.TCPConn, line <-chan chunk) {
 		if !l.until(c.due) {
 			continue // ended: drop the rest
 		}
-		flow, ok := l.await(d, func(f Flow) bool { return !f.Stall && (!c.reset || !f.Drop) })
-		if !ok {
-			continue
-		}
-		if c.reset {
-			l.end(RST)
-			continue
-		}
-		pass, cut := l.proxy.allow(d, len(c.bytes))
-		if !flow.Drop && !l.write(to, c.bytes[:pass], flow) {
-			l.end(RST) // the receiver is gone
-		}
-		if cut != nil {
-			l.end(cut.How)
+		for {
+			flow, ok := l.await(d, func(f Flow) bool { return !f.Stall && (!c.reset || !f.Drop) })
+			if !ok {
+				break
+			}
+			if c.reset {
+				l.end(RST)
+				break
+			}
+			pass, cut := l.proxy.allow(d, len(c.bytes))
+			if !flow.Drop && !l.write(to, c.bytes[:pass], flow) {
+				l.end(RST) // the receiver is gone
+			}
+			if cut != nil {
+				l.end(cut.How)
+			}
+			if c.bytes = c.bytes[pass:]; len(c.bytes) == 0 {
+				break
+			}
 		}
 	}
 	if _, ok := l.await(d, func(f Flow) bool { return !f.Stall && !f.Drop }); ok {

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"syscall"
 	"testing"
 	"time"
@@ -31,7 +32,12 @@ func TestKilledInstanceIsTakenOver(t *testing.T) {
 	f.finish(explained(3 * openBatches)) // workers of the victim
 }
 
-// An instance that is paused beyond its lease sends nothing when it wakes up: its workers have other owners.
+// silentBeats is for how many heart-beats the broker hears nothing of a client before it gives the connection, and with it
+// the token, up.
+const silentBeats = 3
+
+// An instance that is paused beyond its lease sends nothing when it wakes up: its workers have other owners, who send as
+// soon as the lease is over and the broker has given up its connections.
 func TestPausedInstanceDoesNotSend(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, shortLease, tick)
@@ -41,9 +47,17 @@ func TestPausedInstanceDoesNotSend(t *testing.T) {
 	f.awaitShared(6, 2)
 	for range 2 {
 		f.awaitRows(150)
+		newest := f.newestEpoch()
 		send(t, victim, syscall.SIGSTOP)
+		paused := time.Now()
 		f.awaitShared(6, 1)
-		f.awaitRows(150)
+		owned := time.Since(paused)
+		f.awaitSuccessors(newest, 3)
+		took := time.Since(paused)
+		t.Logf("workers taken over after %s, the last of them has sent after %s", owned.Round(time.Millisecond), took.Round(time.Millisecond))
+		if limit := shortLease + silentBeats*brokerHeartbeat + 2*tick + *busy; took > limit {
+			t.Errorf("the last successor has sent after %s, more than %s", took, limit)
+		}
 		send(t, victim, syscall.SIGCONT)
 		f.awaitShared(6, 2)
 	}
@@ -128,6 +142,22 @@ func (f *fleet) owners() (all string) {
 		f.t.Fatal(err)
 	}
 	return all
+}
+
+// awaitSuccessors waits until so many workers have sent something under an epoch newer than this one.
+func (f *fleet) awaitSuccessors(epoch int64, workers int) {
+	f.t.Helper()
+	programtest.Within(f.t, patience, fmt.Sprintf("messages of %d successors", workers), func() (bool, error) {
+		return f.stream.newer(epoch) >= workers, nil
+	})
+}
+
+func (f *fleet) newestEpoch() (epoch int64) {
+	f.t.Helper()
+	if err := f.db.QueryRow(f.t.Context(), "select max(epoch) from modulo.workers").Scan(&epoch); err != nil {
+		f.t.Fatal(err)
+	}
+	return epoch
 }
 
 func send(t *testing.T, to *programtest.Process, signal syscall.Signal) {

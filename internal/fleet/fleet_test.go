@@ -26,10 +26,13 @@ const (
 	tick       = 200 * time.Millisecond
 	batch      = 100
 
+	// brokerHeartbeat is short because a paused instance keeps its tokens until the broker misses three of these.
+	brokerHeartbeat = time.Second
+
 	configuration = `
 ownership: {lease: %s, heartbeat: 500ms, margin: %s, tick: %s}
 database: {max_conns: 8, statement_timeout: 5s}
-broker: {receipt_timeout: 5s, heartbeat: 1s}
+broker: {receipt_timeout: 5s, heartbeat: %s}
 jobs:
   outbox: {every: 50ms, batch: %d, repeats: %s}
 `
@@ -87,7 +90,7 @@ func (f *fleet) prepare(database string, lease, tick time.Duration) {
 	}
 	t.Cleanup(f.db.Close)
 	f.config = filepath.Join(t.TempDir(), "modulo.yaml")
-	settings := fmt.Sprintf(configuration, lease, lease/4, tick, batch, repeatsOf())
+	settings := fmt.Sprintf(configuration, lease, lease/4, tick, brokerHeartbeat, batch, repeatsOf())
 	if err := os.WriteFile(f.config, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}

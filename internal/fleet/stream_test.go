@@ -230,6 +230,18 @@ func (s *stream) repeated() (byEpoch map[int64]int, total int) {
 	return maps.Clone(s.repeats), total
 }
 
+// newer is how many epochs newer than this one have sent something.
+func (s *stream) newer(epoch int64) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for e := range s.epochs {
+		if e > epoch {
+			n++
+		}
+	}
+	return n
+}
+
 // firstFrame is when an epoch's first frame arrived; zero if it sent none.
 func (s *stream) firstFrame(epoch int64) time.Time {
 	s.mu.Lock()
