@@ -5,9 +5,9 @@
 //
 //   - A run (worker_test.go) is a jobs.Worker in one process, while it owns the worker and after. It connects, claims and
 //     makes the token's lineage (stomp.Publisher.hold, store.WorkerRows.Claim, Made), waits for the token, looks once more
-//     whether it is the owner (Held), marks what the token recalls (jobs.Worker.settle), and then fetches, looks at the clock of its lease (jobs.Lease), sends, marks and
-//     forgets (jobs.Worker.drain, stomp.publishTransaction, Publisher.Forget). Fetch, send and mark run beside each
-//     other, so that the mark of a batch comes before, during or after the sending of the next. Its faults: it crashes,
+//     whether it is the owner (Held), marks what the token recalls (jobs.Worker.settle), and then fetches, looks at the
+//     clock of its lease (jobs.Lease), sends, marks and forgets (jobs.Worker.drain, stomp.publishTransaction,
+//     Publisher.Forget). Fetch, send and mark run beside each other, so that the mark of a batch comes before, during or after the sending of the next. Its faults: it crashes,
 //     loses its connection, gives its worker back.
 //   - A zombie is a run whose lease has ended in the database. It goes on from where it is, at any later time or never.
 //     What it has looked up before stays true for it: a COMMIT that it was about to write, it writes.
