@@ -195,10 +195,11 @@ func (p *Publisher) hold(ctx context.Context) (rows []jobs.Delivered, kept bool,
 }
 
 // renew replaces the token alone after a transaction whose refusal may have been about the token, or that was committed
-// although the broker complained about a frame: it goes on naming only what is known to be there.
+// although the broker complained about a frame: it goes on naming only what is known to be there. A new owner makes the
+// token its own so, before it does anything: should it come back to an earlier one, that one does not take it.
 func (p *Publisher) renew(ctx context.Context) error {
 	k := p.keeper
-	if !k.doubted {
+	if !k.doubted && k.current.Epoch == k.Shard.Epoch {
 		return nil
 	}
 	timeline := k.claim.Timeline
@@ -215,7 +216,10 @@ func (p *Publisher) renew(ctx context.Context) error {
 	switch {
 	case err == nil:
 		k.doubted, k.disowned = false, nil
-		return nil
+		if err := p.conn.nudge(ctx); err != nil {
+			return err
+		}
+		return p.awaitToken(ctx)
 	case err.Fault == jobs.FaultMessage:
 		return p.reportToken(ctx, fmt.Errorf("%w: %w", errTokenDenied, err.Err))
 	}
