@@ -16,7 +16,8 @@ type Rows interface {
 	// claimed: the caller drops those it has in flight. ErrMoved: see there.
 	Fetch(ctx context.Context, from int64) (Batch, error)
 
-	// Pending returns the rows with these ids (sorted) that are pending still, in order, with a record in Failures or not.
+	// Pending returns the rows with these ids (sorted) that are pending still, in order, also those with a record in
+	// Failures, unless it says that they were delivered: that much is known of them.
 	Pending(ctx context.Context, ids []int64) (Batch, error)
 
 	// MarkDone runs the done statement for the ids (sorted, distinct) in one statement. It is idempotent and not

@@ -276,7 +276,7 @@ func (w *world) Pending(ctx context.Context, ids []int64) (batch Batch, err erro
 		return Batch{}, errSim
 	}
 	for _, id := range ids {
-		if w.table[id].pending {
+		if f := w.ledger[id]; w.table[id].pending && (f == nil || !f.Delivered) {
 			batch.Rows = append(batch.Rows, w.row(id))
 		}
 	}

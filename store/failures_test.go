@@ -257,3 +257,23 @@ func TestRetryFailures(t *testing.T) {
 		t.Errorf("attempts %d", batch.Rows[0].Attempts)
 	}
 }
+
+// Pending rows by their ids: those that failed are among them, but not those that are recorded as delivered.
+func TestPending(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec("insert into modulo.outbox (payload) select 'x' from generate_series(1, 5); update modulo.outbox set done_at = now() where id = 4")
+	worker := f.source(outboxJob()).Worker(jobs.Shard{Of: 1})
+	err := worker.Park(t.Context(), []jobs.Failure{
+		{RowID: 2, Class: jobs.ClassUnmarkable, Attempts: 1, Delivered: true},
+		{RowID: 3, Class: jobs.ClassRefused, Attempts: 1, RetryAfter: soon},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pending, err := worker.Pending(t.Context(), []int64{1, 2, 3, 4, 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantIDs(t, "pending", pending, 1, 3)
+}

@@ -152,11 +152,14 @@ func (s *statements) mark() string {
 		"  and $4::bigint in (0, %s)", s.table, s.doneSet, s.id, s.id, s.here())
 }
 
-// pending selects what fetch does of the rows with the given ids. $1 are the ids, $2 and $3 the lowest and highest.
+// pending selects what fetch does of the rows with the given ids, without those that are recorded as delivered. $1 are
+// the ids, $2 and $3 the lowest and highest.
 func (s *statements) pending() string {
 	return fmt.Sprintf("select %[4]s, %[5]s\nfrom %[2]s as t\nwhere (\n%[3]s\n)\n"+
-		"and t.%[1]s = any($1::bigint[]) and t.%[1]s between $2::bigint and $3::bigint\norder by t.%[1]s",
-		s.id, s.table, s.where, s.here(), s.columns())
+		"and t.%[1]s = any($1::bigint[]) and t.%[1]s between $2::bigint and $3::bigint\n"+
+		"and not exists (select from modulo.failures as f where f.job = %[6]s and f.row_id = t.%[1]s and f.delivered)\n"+
+		"order by t.%[1]s",
+		s.id, s.table, s.where, s.here(), s.columns(), quoteText(s.job))
 }
 
 // settle is mark, and removes the records of the rows in the same statement.
