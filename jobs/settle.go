@@ -123,10 +123,7 @@ func (w *Worker) Settle(ctx context.Context) Rest {
 	defer cancel()
 	faults := backoff{min: minPause, max: maxPause}
 	for {
-		var outcome Outcome
-		finish, stop := outlive(ctx, w.Grace)
-		err := guard(func() error { return w.settle(held, finish, &outcome) })
-		stop()
+		outcome, err := w.trySettle(ctx, held)
 		w.report(ctx, outcome, err)
 		if err == nil || errors.Is(err, ErrFenced) || errors.Is(err, ErrMoved) || !pause(held, faults.next()) {
 			return Rest{Unfinished: true, Unsettled: w.unsettled()}
@@ -139,11 +136,16 @@ func (w *Worker) settleOnce(ctx context.Context) (Rest, error) {
 	defer w.leave()
 	held, cancel := w.Lease.Bind(ctx)
 	defer cancel()
-	var outcome Outcome
+	_, err := w.trySettle(ctx, held)
+	return Rest{Unfinished: true, Unsettled: w.unsettled()}, err
+}
+
+// trySettle settles once. held is ctx under the lease; marks may outlive both by the grace.
+func (w *Worker) trySettle(ctx, held context.Context) (outcome Outcome, err error) {
 	finish, stop := outlive(ctx, w.Grace)
 	defer stop()
-	err := guard(func() error { return w.settle(held, finish, &outcome) })
-	return Rest{Unfinished: true, Unsettled: w.unsettled()}, err
+	err = guard(func() error { return w.settle(held, finish, &outcome) })
+	return outcome, err
 }
 
 // unsettled says whether the broker may hold rows that have no mark.

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"context"
+	"fmt"
 	"strings"
 
 	"modulo/jobs"
@@ -23,4 +25,15 @@ func OwnershipSQL() map[string]string {
 		"beat": values.Replace(beatSQL), "reap": reapSQL, "instances": values.Replace(viewInstancesSQL),
 		"workers": values.Replace(viewWorkersSQL), "jobs": values.Replace(viewJobsSQL),
 	}
+}
+
+// NextEpoch draws a number greater than all drawn before.
+func (db *DB) NextEpoch(ctx context.Context) (int64, error) {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	var epoch int64
+	if err := db.pool.QueryRow(ctx, `select nextval('modulo.epoch')`).Scan(&epoch); err != nil {
+		return 0, fmt.Errorf("next epoch: %w", err)
+	}
+	return epoch, nil
 }

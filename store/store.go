@@ -107,17 +107,6 @@ func (db *DB) Ping(ctx context.Context) error {
 	return nil
 }
 
-// NextEpoch draws a number greater than all drawn before.
-func (db *DB) NextEpoch(ctx context.Context) (int64, error) {
-	ctx, cancel := db.bounded(ctx)
-	defer cancel()
-	var epoch int64
-	if err := db.pool.QueryRow(ctx, `select nextval('modulo.epoch')`).Scan(&epoch); err != nil {
-		return 0, fmt.Errorf("next epoch: %w", err)
-	}
-	return epoch, nil
-}
-
 // bounded gives a call its deadline.
 func (db *DB) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, db.timeout)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -55,7 +56,7 @@ func (a *app) resetTokens(cmd *cobra.Command, db *store.DB, job string, worker *
 	for _, t := range tokens {
 		if (worker == nil || t.Number == *worker) && t.Made && (flags.force || t.Problem != "") {
 			meant++
-			fmt.Fprintf(a.err, "worker %d: %s\n", t.Number, orElse(t.Problem, "no problem is known"))
+			fmt.Fprintf(a.err, "worker %d: %s\n", t.Number, cmp.Or(t.Problem, "no problem is known"))
 		}
 	}
 	if meant == 0 {
@@ -71,11 +72,4 @@ func (a *app) resetTokens(cmd *cobra.Command, db *store.DB, job string, worker *
 	}
 	_, err = fmt.Fprintf(a.out, "%d tokens are made anew by the workers' owners\n", reset)
 	return err
-}
-
-func orElse(text, fallback string) string {
-	if text == "" {
-		return fallback
-	}
-	return text
 }

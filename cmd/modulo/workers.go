@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,19 +64,12 @@ func (a *app) printWorkers(output outputFormat, c store.Control) error {
 			owner, lease = fmt.Sprintf("%s pid %d", o.Host, o.PID), o.Expires.Round(100*time.Millisecond).String()
 		}
 		p.rows = append(p.rows, []string{
-			fmt.Sprintf("%d/%d", o.Number, c.Workers), owner, orDash(o.Instance), strconv.FormatInt(o.Epoch, 10),
-			since.Round(time.Second).String(), lease, orDash(o.Problem),
+			fmt.Sprintf("%d/%d", o.Number, c.Workers), owner, cmp.Or(o.Instance, "-"), strconv.FormatInt(o.Epoch, 10),
+			since.Round(time.Second).String(), lease, cmp.Or(o.Problem, "-"),
 		})
 	}
 	p.value = lines
 	return a.print(output, p)
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
 }
 
 // setFlags are the flags of workers set.

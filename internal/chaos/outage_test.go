@@ -82,7 +82,7 @@ func playOutages(t *testing.T, stage *stage, repeats int, watch func(*testing.T,
 	if err := service.stop(); err != nil {
 		t.Error(err)
 	}
-	v := stage.judge(t, s.workers, explained(len(outages)*repeats*s.workers*s.batch))
+	v := stage.judge(t, s.workers, programtest.Explained(len(outages)*repeats*s.workers*s.batch))
 	t.Logf("%d rows, %d received, %d repeats, bound %d", v.rows, v.received, v.repeats, v.bound)
 	v.check(t)
 }

@@ -3,7 +3,6 @@ package chaos
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"testing"
 	"time"
@@ -24,7 +23,7 @@ type scenario struct {
 
 // args are the flags of the program.
 func (s scenario) args() []string {
-	return []string{fmt.Sprintf("--workers=%d", s.workers), fmt.Sprintf("--batch=%d", s.batch), "--repeats=" + repeatsOf()}
+	return []string{fmt.Sprintf("--workers=%d", s.workers), fmt.Sprintf("--batch=%d", s.batch), "--repeats=" + programtest.Repeats()}
 }
 
 // bound is how many repeats the faults explain.
@@ -33,25 +32,7 @@ func (s scenario) bound() int {
 	for _, f := range s.faults {
 		batches += f.times * f.repeats
 	}
-	return explained(s.rounds * batches * s.batch)
-}
-
-// tokens says which promise is tested: no repeats, or as many as the faults explain.
-var tokens = flag.Bool("tokens", true, "workers keep tokens on the broker; without, faults explain repeats")
-
-func repeatsOf() string {
-	if *tokens {
-		return "none"
-	}
-	return "possible"
-}
-
-// explained is how many repeats there may be where faults left so many rows open.
-func explained(rows int) int {
-	if *tokens {
-		return 0
-	}
-	return rows
+	return programtest.Explained(s.rounds * batches * s.batch)
 }
 
 // play runs each round until every row is done and every fault has struck, stops the service and judges.

@@ -98,7 +98,7 @@ func TestStopInOutage(t *testing.T) {
 	if err := service.stop(); err != nil {
 		t.Error(err)
 	}
-	v := stage.judge(t, s.workers, explained(repeats))
+	v := stage.judge(t, s.workers, programtest.Explained(repeats))
 	t.Logf("%d rows, %d received, %d repeats, bound %d", v.rows, v.received, v.repeats, v.bound)
 	v.check(t)
 }

@@ -93,12 +93,7 @@ func (s *stage) start(args ...string) *programtest.Process {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() {
-		_ = p.Kill() // it may have ended
-		if s.t.Failed() {
-			s.t.Logf("log of instance %d, without passes:\n%s", p.PID(), p.Log.Story())
-		}
-	})
+	p.EndWith(s.t)
 	return p
 }
 
@@ -123,12 +118,7 @@ func (s *stage) await(what, query string, args ...any) {
 // awaitShared waits until so many instances own all workers of a generation of k, evenly.
 func (s *stage) awaitShared(k, instances int) {
 	s.t.Helper()
-	s.await(fmt.Sprintf("%d workers shared by %d instances", k, instances), `
-		select count(*) = $2 and sum(n) = $1 and max(n) - min(n) <= 1 from (
-		  select w.owner, count(*) as n
-		  from modulo.workers as w join modulo.jobs as j using (job, generation) join modulo.instances as i on i.instance = w.owner
-		  where j.workers = $1 and j.next_workers is null and i.expires_at > clock_timestamp() and i.max_workers is distinct from 0
-		  group by w.owner) as s`, k, instances)
+	s.await(fmt.Sprintf("%d workers shared by %d instances", k, instances), programtest.SharedSQL, k, instances)
 }
 
 // arrive waits until so many more messages have come.

@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,23 +37,8 @@ jobs:
 `
 )
 
-// tokens says which promise is tested: no repeats, or as many as the faults explain.
-var tokens = flag.Bool("tokens", true, "workers keep tokens on the broker; without, faults explain repeats")
-
-func repeatsOf() string {
-	if *tokens {
-		return "none"
-	}
-	return "possible"
-}
-
 // explained is how many repeats so many batches of a worker explain, that a fault left open.
-func explained(batches int) int {
-	if *tokens {
-		return 0
-	}
-	return batches * batch
-}
+func explained(batches int) int { return programtest.Explained(batches * batch) }
 
 // patience bounds every wait.
 const patience = 60 * time.Second
@@ -90,7 +74,7 @@ func (f *fleet) prepare(database string, lease, tick time.Duration) {
 	}
 	t.Cleanup(f.db.Close)
 	f.config = filepath.Join(t.TempDir(), "modulo.yaml")
-	settings := fmt.Sprintf(configuration, lease, lease/4, tick, brokerHeartbeat, batch, repeatsOf())
+	settings := fmt.Sprintf(configuration, lease, lease/4, tick, brokerHeartbeat, batch, programtest.Repeats())
 	if err := os.WriteFile(f.config, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -117,12 +101,7 @@ func (f *fleet) launch(namespace, databaseURL, brokerURL string, args ...string)
 	if err != nil {
 		return nil, err
 	}
-	f.t.Cleanup(func() {
-		_ = p.Kill() // it may have ended
-		if f.t.Failed() {
-			f.t.Logf("log of instance %d, without passes:\n%s", p.PID(), p.Log.Story())
-		}
-	})
+	p.EndWith(f.t)
 	return p, nil
 }
 
@@ -150,12 +129,7 @@ func outage(err error) bool {
 // awaitShared waits until so many instances own all workers of a generation of k, evenly.
 func (f *fleet) awaitShared(k, instances int) {
 	f.t.Helper()
-	f.await(fmt.Sprintf("%d workers shared by %d instances", k, instances), `
-		select count(*) = $2 and sum(n) = $1 and max(n) - min(n) <= 1 from (
-		  select w.owner, count(*) as n
-		  from modulo.workers as w join modulo.jobs as j using (job, generation) join modulo.instances as i on i.instance = w.owner
-		  where j.workers = $1 and j.next_workers is null and i.expires_at > clock_timestamp() and i.max_workers is distinct from 0
-		  group by w.owner) as s`, k, instances)
+	f.await(fmt.Sprintf("%d workers shared by %d instances", k, instances), programtest.SharedSQL, k, instances)
 }
 
 // awaitRows waits until so many more messages have come.
@@ -168,13 +142,14 @@ func (f *fleet) awaitRows(more int) {
 	})
 }
 
-// command runs another command of the program.
-func (f *fleet) command(args ...string) {
+// command runs another command of the program and returns what it printed.
+func (f *fleet) command(args ...string) string {
 	f.t.Helper()
 	out, code, err := programtest.Run(f.t.Context(), append(args, "--config", f.config, "--database-url", f.url)...)
 	if err != nil || code != 0 {
 		f.t.Fatalf("modulo %v: exit code %d, %v\n%s", args, code, err, out)
 	}
+	return out
 }
 
 // finish ends the load, waits until everything is done, and holds the stream against the promises. repeats is how many

@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/go-stomp/stomp/v3"
-
-	"modulo/internal/programtest"
 )
 
 // A change of K after the only instance was killed: once reads the tokens of the old workers before it begins with the
@@ -43,13 +41,13 @@ func TestLostTokenIsMadeAnewByHand(t *testing.T) {
 	f.run(f.url, "--workers", "3")
 	f.await("the loss is noticed", "select exists (select from modulo.tokens where number = 1 and problem like 'the token is gone%')")
 	f.awaitRows(150) // from the others
-	if out := f.output("status"); !strings.Contains(out, "token trouble") {
+	if out := f.command("status"); !strings.Contains(out, "token trouble") {
 		t.Errorf("status:\n%s", out)
 	}
-	if out := f.output("workers", "list", "outbox"); !strings.Contains(out, "the token is gone") {
+	if out := f.command("workers", "list", "outbox"); !strings.Contains(out, "the token is gone") {
 		t.Errorf("workers list:\n%s", out)
 	}
-	if out := f.output("workers", "reset-token", "outbox"); !strings.Contains(out, "1 tokens would be made anew") {
+	if out := f.command("workers", "reset-token", "outbox"); !strings.Contains(out, "1 tokens would be made anew") {
 		t.Errorf("reset-token without --yes:\n%s", out)
 	}
 	f.command("workers", "reset-token", "outbox", "1", "--yes")
@@ -87,14 +85,4 @@ func (f *fleet) purge(job string, worker int) {
 	if err := conn.Disconnect(); err != nil {
 		f.t.Fatal(err)
 	}
-}
-
-// output is what a command of the program prints.
-func (f *fleet) output(args ...string) string {
-	f.t.Helper()
-	out, code, err := programtest.Run(f.t.Context(), append(args, "--config", f.config, "--database-url", f.url)...)
-	if err != nil || code != 0 {
-		f.t.Fatalf("modulo %v: exit code %d, %v\n%s", args, code, err, out)
-	}
-	return string(out)
 }

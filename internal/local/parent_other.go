@@ -4,5 +4,5 @@ package local
 
 import "syscall"
 
-// SignalOnParentDeath does nothing: only Linux can. Elsewhere a crash of this program leaves its servers running.
-func SignalOnParentDeath(*syscall.SysProcAttr, syscall.Signal) {}
+// signalOnParentDeath does nothing: only Linux can. Elsewhere a crash of this program leaves its servers running.
+func signalOnParentDeath(*syscall.SysProcAttr, syscall.Signal) {}

@@ -18,8 +18,8 @@ import (
 type process struct {
 	cmd    *exec.Cmd
 	log    string
-	exited chan struct{} // closed when the program has ended and cmd.ProcessState is known
-	paused *wakeUp       // nil: not paused
+	exited <-chan struct{} // closed when the program has ended and cmd.ProcessState is known
+	paused *wakeUp         // nil: not paused
 }
 
 // spawn starts cmd with its output appended to the file log. When this program ends without stopping it, the kernel
@@ -31,31 +31,37 @@ func spawn(cmd *exec.Cmd, log string, onDeath syscall.Signal) (*process, error) 
 	}
 	defer out.Close()
 	cmd.Stdout, cmd.Stderr = out, out
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Setpgid = true
-	SignalOnParentDeath(cmd.SysProcAttr, onDeath)
-
-	p := &process{cmd: cmd, log: log, exited: make(chan struct{})}
-	started := make(chan error, 1)
-	go p.hold(started) // ends with the program; stop and kill wait for it
-	if err := <-started; err != nil {
+	p := &process{cmd: cmd, log: log}
+	if p.exited, err = Launch(cmd, onDeath); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
+// Launch starts cmd in a process group of its own, out of reach of the terminal's Ctrl-C. When this program ends without
+// stopping it, the kernel sends it onDeath. exited is closed when it has ended and cmd.ProcessState is known; whoever stops
+// it waits for that.
+func Launch(cmd *exec.Cmd, onDeath syscall.Signal) (exited <-chan struct{}, err error) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
+	signalOnParentDeath(cmd.SysProcAttr, onDeath)
+	started, ended := make(chan error, 1), make(chan struct{})
+	go hold(cmd, started, ended) // ends with the program
+	return ended, <-started
+}
+
 // hold starts the program and stays until it has ended. To Linux the parent is a thread, not a process: this one is
 // kept from ending, and killing the child with it, for as long as the child runs.
-func (p *process) hold(started chan<- error) {
+func hold(cmd *exec.Cmd, started chan<- error, ended chan<- struct{}) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	defer close(p.exited)
-	err := p.cmd.Start()
+	defer close(ended)
+	err := cmd.Start()
 	started <- err
 	if err == nil {
-		_ = p.cmd.Wait() // how it ended is in ProcessState
+		_ = cmd.Wait() // how it ended is in ProcessState
 	}
 }
 

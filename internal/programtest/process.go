@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	"modulo/internal/local"
@@ -21,7 +21,7 @@ import (
 type Process struct {
 	Log    *Log
 	cmd    *exec.Cmd
-	exited chan struct{} // closed when the process has ended and cmd.ProcessState is known
+	exited <-chan struct{} // closed when the process has ended and cmd.ProcessState is known
 }
 
 // Start runs the program with arguments and no environment but PATH.
@@ -36,31 +36,24 @@ func StartIn(namespace string, args ...string) (*Process, error) {
 	return launch(exec.Command("ip", append([]string{"netns", "exec", namespace, binary}, args...)...))
 }
 
-func launch(cmd *exec.Cmd) (*Process, error) {
-	p := &Process{Log: &Log{}, cmd: cmd, exited: make(chan struct{})}
+func launch(cmd *exec.Cmd) (p *Process, err error) {
+	p = &Process{Log: &Log{}, cmd: cmd}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // no settings of the developer's
 	cmd.Stderr = p.Log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // out of reach of the terminal's Ctrl-C
-	local.SignalOnParentDeath(cmd.SysProcAttr, syscall.SIGKILL)
-	started := make(chan error, 1)
-	go p.hold(started) // ends with the process; whoever stops that waits for exited
-	if err := <-started; err != nil {
+	if p.exited, err = local.Launch(cmd, syscall.SIGKILL); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// hold starts the process and stays until it has ended. To Linux the parent is a thread, not a process: this one is kept
-// from ending for as long as the child runs.
-func (p *Process) hold(started chan<- error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	defer close(p.exited)
-	err := p.cmd.Start()
-	started <- err
-	if err == nil {
-		_ = p.cmd.Wait() // how it ended is in ProcessState
-	}
+// EndWith kills the process after the test, if it still runs, and logs its story if the test failed.
+func (p *Process) EndWith(t testing.TB) {
+	t.Cleanup(func() {
+		_ = p.Kill() // it may have ended
+		if t.Failed() {
+			t.Logf("log of instance %d, without passes:\n%s", p.PID(), p.Log.Story())
+		}
+	})
 }
 
 // Run runs a command of the program to its end and returns what it printed, and its exit code.

@@ -4,6 +4,7 @@ package programtest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -100,3 +101,29 @@ func Pause(ctx context.Context, d time.Duration) error {
 		return context.Cause(ctx)
 	}
 }
+
+// tokens says which promise is tested: no repeats, or as many as the faults explain.
+var tokens = flag.Bool("tokens", true, "workers keep tokens on the broker; without, faults explain repeats")
+
+// Repeats is what the jobs under test state as `repeats`.
+func Repeats() string {
+	if *tokens {
+		return "none"
+	}
+	return "possible"
+}
+
+// Explained is how many repeats there may be where faults left so many rows open.
+func Explained(rows int) int {
+	if *tokens {
+		return 0
+	}
+	return rows
+}
+
+// SharedSQL says whether $2 live instances own all workers of a generation of $1, evenly.
+const SharedSQL = `select count(*) = $2 and sum(n) = $1 and max(n) - min(n) <= 1 from (
+  select w.owner, count(*) as n
+  from modulo.workers as w join modulo.jobs as j using (job, generation) join modulo.instances as i on i.instance = w.owner
+  where j.workers = $1 and j.next_workers is null and i.expires_at > clock_timestamp() and i.max_workers is distinct from 0
+  group by w.owner) as s`
