@@ -39,6 +39,13 @@ func (c *Console) Overview(ctx context.Context) (Overview, error) {
 	return o, nil
 }
 
+// forget makes the next overview a new one: something was changed here, and who did it wants to see it.
+func (c *Console) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.overview = overview{}
+}
+
 // Instance is a running instance.
 type Instance struct {
 	Instance     string    `json:"instance"`
