@@ -53,7 +53,7 @@ func New(cfg Config) (*Dashboard, error) {
 	}
 	d := &Dashboard{Config: cfg, render: render, mux: http.NewServeMux()}
 	for pattern, s := range map[string]screen{
-		"/{$}":                           {"overview.html", []string{"verdict", "jobs"}, d.readOverview},
+		"/{$}":                           {"overview.html", []string{"verdict", "totals", "jobs"}, d.readOverview},
 		"/jobs/{job}":                    {"job.html", []string{"verdict", "actions", "change", "numbers", "workers"}, d.readJob},
 		"/jobs/{job}/workers":            {"workers.html", nil, d.readPreview},
 		"/jobs/{job}/failed":             {"failed.html", []string{"matches", "groups"}, d.readFailed},
@@ -122,6 +122,7 @@ func (d *Dashboard) frame(r *http.Request, s screen) (frame, error) {
 	if err != nil {
 		return frame{}, err
 	}
+	f.Live = len(s.regions) > 0
 	d.surround(&f, r)
 	return f, nil
 }

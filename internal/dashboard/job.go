@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -19,10 +20,11 @@ type jobPage struct {
 	Change    *change
 	Instances string
 	Eta       string
-	OldestRow string
+	Schedule  string // of one that runs by cron
 	Delivered string
 	Charts    []chart
 	Skew      string
+	Sharing   string
 	Workers   []workerLine
 }
 
@@ -79,8 +81,11 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 	now := time.Now()
 	page := jobPage{
 		rights: d.rights(r), Line: d.line(j, now), Verdict: d.render.verdictOf([]operations.Job{j}, o, now), Change: changeOf(j, r.URL.Query().Get("changed")),
-		Instances: plural(j.Instances, "instance runs it", "instances run it"), Eta: "nothing waits", OldestRow: j.Schedule,
+		Instances: plural(j.Instances, "instance runs it", "instances run it"), Eta: "nothing waits",
 		Delivered: plural(j.Done, "row delivered so far", "rows delivered so far"), Skew: skewHint(j),
+	}
+	if !byInterval(j) {
+		page.Schedule = j.Schedule
 	}
 	if j.Backlog > 0 {
 		page.Eta = "counted " + span(now.Sub(j.CountedAt)) + " ago"
@@ -88,7 +93,7 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 			page.Eta = span(seconds(float64(j.Backlog)/j.RowsPerSecond)) + " at the present rate"
 		}
 	}
-	page.Charts = d.charts(j)
+	page.Charts, page.Sharing = d.charts(j), d.sharing(j)
 	most := 0
 	for _, w := range j.PerWorker {
 		most = max(most, w.Backlog)
@@ -97,6 +102,17 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 		page.Workers = append(page.Workers, workerLineOf(j, w, most, now))
 	}
 	return frame{Title: j.Job, Job: j.Job, Tab: "Workers", Command: "modulo workers list " + j.Job, Page: page}, nil
+}
+
+// sharing says which rows are whose.
+func (d *Dashboard) sharing(j operations.Job) string {
+	by := "id"
+	for _, definition := range d.Console.Jobs {
+		if column := definition.Source.ShardBy; definition.Name == j.Job && column != "" {
+			by = "hash of " + column
+		}
+	}
+	return fmt.Sprintf("worker w sends the rows where %s %% %d = w", by, j.Workers)
 }
 
 func (d *Dashboard) charts(j operations.Job) []chart {
@@ -108,24 +124,24 @@ func (d *Dashboard) charts(j operations.Job) []chart {
 		say   func(float64) string
 	}{
 		{"Rows per second", rateOf, rate},
-		{"Backlog", func(p operations.Point) float64 { return float64(p.Backlog) }, whole},
-		{"Oldest pending row", func(p operations.Point) float64 { return p.OldestSeconds }, age},
+		{"Backlog", backlogOf, whole},
+		{"Oldest pending row", oldestOf, age},
 		{"Failed rows", func(p operations.Point) float64 { return float64(p.Failed) }, whole},
 	}
 	var charts []chart
 	for _, c := range list {
 		values := d.past(j.Job, c.value)
-		note := "begins to be recorded"
-		if len(values) > 0 {
-			peak := 0.0
-			for _, v := range values {
-				peak = max(peak, v)
-			}
-			note = "at most " + c.say(peak) + " in " + span(time.Duration(len(values))*operations.HistoryStep)
-		}
-		charts = append(charts, chart{c.name, note, spark("", c.name, values, c.say)})
+		charts = append(charts, chart{c.name, peakNote(values, c.say), spark("", c.name, values, c.say)})
 	}
 	return charts
+}
+
+// peakNote says how high a chart goes, and how much of the hour it shows.
+func peakNote(values []float64, say func(float64) string) string {
+	if len(values) == 0 {
+		return "recording begins"
+	}
+	return "at most " + say(slices.Max(values)) + " in " + span(time.Duration(len(values))*operations.HistoryStep)
 }
 
 func workerLineOf(j operations.Job, w operations.Worker, most int, now time.Time) workerLine {

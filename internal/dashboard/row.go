@@ -71,6 +71,9 @@ func (d *Dashboard) readRow(r *http.Request) (frame, error) {
 	}
 	page.addRecord(row.Failure, time.Now())
 	page.addMessage(row)
+	if row.Failure != nil && row.Invalid == row.Failure.Error {
+		page.Unsendable = "It still cannot become a message, for the reason above."
+	}
 	return frame{Title: fmt.Sprintf("Row %d of %s", id, job), Job: job, Tab: "Failed rows", Command: fmt.Sprintf("modulo rows show %s %d", job, id), Page: page}, nil
 }
 

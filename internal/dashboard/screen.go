@@ -36,6 +36,7 @@ type frame struct {
 	Page     any
 
 	rights
+	Live     bool // a stream keeps it up to date
 	Version  string
 	User     string
 	Sections []link

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"fmt"
 	"html/template"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,22 +16,20 @@ const (
 	sparkHeight = 32
 )
 
-// spark draws an hour of values, oldest first and ending now, with words for those who do not see it. Values are drawn
-// from zero; a start in the middle is left empty on the left.
+// spark draws values, oldest first and ending now, from zero, with words for those who do not see it: an hour at most, as
+// much of it as was recorded.
 func spark(class, what string, values []float64, say func(float64) string) template.HTML {
-	var most float64
-	for _, v := range values {
-		most = max(most, v)
-	}
-	words := what + ": nothing recorded yet"
+	words, most := what+": nothing recorded yet", 0.0
 	if n := len(values); n > 0 {
+		most = slices.Max(values)
 		words = fmt.Sprintf("%s over %s: now %s, at most %s", what, span(time.Duration(n)*operations.HistoryStep), say(values[n-1]), say(most))
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg class="spark %s" viewBox="0 0 %d %d" preserveAspectRatio="none" role="img" aria-label="%s"><title>%[4]s</title>`,
 		class, sparkWidth, sparkHeight, template.HTMLEscapeString(words))
 	fmt.Fprintf(&b, `<line class="base" x1="0" x2="%d" y1="%d" y2="%[2]d"/>`, sparkWidth, sparkHeight-1)
-	if points := pointsOf(thinned(values), most); len(points) > 1 {
+	if len(values) > 1 {
+		points := pointsOf(thinned(values), most)
 		line := strings.Join(points, " ")
 		first, last := points[0], points[len(points)-1]
 		x := func(point string) string { before, _, _ := strings.Cut(point, ","); return before }
@@ -41,23 +40,21 @@ func spark(class, what string, values []float64, say func(float64) string) templ
 	return template.HTML(b.String())
 }
 
-// thinned halves the number of values until they fit, and keeps the peaks.
+// thinned merges neighbours until one point per unit is left, and keeps the peaks.
 func thinned(values []float64) []float64 {
-	const merged = operations.HistoryLen / sparkWidth
+	merged := (len(values) + sparkWidth - 1) / sparkWidth
+	if merged <= 1 {
+		return values
+	}
 	var thin []float64
-	for end := len(values); end > 0; end -= merged { // from now back, so that a point stays what it is
-		peak := 0.0
-		for _, v := range values[max(0, end-merged):end] {
-			peak = max(peak, v)
-		}
-		thin = append(thin, peak)
+	for end := len(values); end > 0; end -= merged { // from now back
+		thin = append(thin, slices.Max(values[max(0, end-merged):end]))
 	}
-	for i, j := 0, len(thin)-1; i < j; i, j = i+1, j-1 {
-		thin[i], thin[j] = thin[j], thin[i]
-	}
+	slices.Reverse(thin)
 	return thin
 }
 
+// pointsOf stretches the values over the whole width.
 func pointsOf(values []float64, most float64) []string {
 	points := make([]string, len(values))
 	for i, v := range values {
@@ -65,7 +62,7 @@ func pointsOf(values []float64, most float64) []string {
 		if most > 0 {
 			y -= v / most * (sparkHeight - 3)
 		}
-		points[i] = fmt.Sprintf("%d,%.1f", sparkWidth-len(values)+1+i, y)
+		points[i] = fmt.Sprintf("%.1f,%.1f", float64(i)*sparkWidth/float64(len(values)-1), y)
 	}
 	return points
 }

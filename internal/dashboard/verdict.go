@@ -41,6 +41,7 @@ type verdict struct {
 // reason is one thing that is found, with where to put it right.
 type reason struct {
 	level level
+	stops bool // no event of the job flows because of it
 	Text  string
 	Links []link
 }
@@ -56,50 +57,57 @@ const (
 // judge says what is to be said about a job; nothing if all is well.
 func (v *renderer) judge(j operations.Job, now time.Time) []reason {
 	var found []reason
-	if l, where, text := v.judgeFlow(j, now); l != quiet {
-		found = append(found, reason{l, text, []link{where}})
+	if r := v.judgeFlow(j, now); r.level != quiet {
+		found = append(found, r)
 	}
 	if j.Failed > 0 {
-		where := link{Name: "See why, and retry or discard", Path: v.path("/jobs/", j.Job) + "/failed"}
 		text := fmt.Sprintf("%s of %s failed and %s for a person.", plural(j.Failed, "row", "rows"), j.Job, verb(j.Failed, "waits", "wait"))
-		found = append(found, reason{warn, text, []link{where}})
+		where := link{Name: "See why, and retry or discard", Path: v.path("/jobs/", j.Job) + "/failed"}
+		found = append(found, reason{warn, false, text, []link{where}})
 	}
 	return found
 }
 
 // judgeFlow says whether rows of a job move; what comes first explains what would come after it.
-func (v *renderer) judgeFlow(j operations.Job, now time.Time) (level, link, string) {
-	workers := link{Name: "See its workers", Path: v.path("/jobs/", j.Job)}
-	instances := link{Name: "See the instances", Path: v.path("/instances")}
+func (v *renderer) judgeFlow(j operations.Job, now time.Time) reason {
+	says := func(l level, stops bool, where, format string, args ...any) reason {
+		links := map[string]link{
+			"workers":   {Name: "See its workers", Path: v.path("/jobs/", j.Job)},
+			"instances": {Name: "See the instances", Path: v.path("/instances")},
+			"resume":    {Name: "Resume it", Path: v.path("/jobs/", j.Job)},
+			"watch":     {Name: "Watch it", Path: v.path("/jobs/", j.Job)},
+		}
+		return reason{l, stops, fmt.Sprintf(format, args...), []link{links[where]}}
+	}
 	stuck, why := trouble(j)
 	unowned := j.Workers - j.Owned
 	switch {
 	case j.Generation == 0:
-		return warn, instances, j.Job + " has never run: start “modulo run” with this job."
+		return says(warn, true, "instances", "%s has never run: start “modulo run” with this job.", j.Job)
 	case j.TokenProblems > 0:
-		return bad, workers, fmt.Sprintf("%s of %s %s for a person: the token on the broker is gone or doubled. “modulo workers reset-token %s” says what would be sent again.",
+		return says(bad, j.TokenProblems == j.Workers, "workers", "%s of %s %s for a person: the token on the broker is gone or doubled. “modulo workers reset-token %s” says what would be sent again.",
 			plural(j.TokenProblems, "worker", "workers"), j.Job, verb(j.TokenProblems, "waits", "wait"), j.Job)
 	case j.Instances == 0:
-		return bad, instances, "No instance runs " + j.Job + waiting(j) + ". Start “modulo run”."
+		return says(bad, true, "instances", "No instance runs %s%s. Start “modulo run”.", j.Job, waiting(j))
 	case j.Paused:
-		return warn, link{Name: "Resume it", Path: workers.Path}, j.Job + " is paused" + waiting(j) + "."
+		return says(warn, true, "resume", "%s is paused%s.", j.Job, waiting(j))
 	case stuck > 0 && stuck >= j.Owned:
-		return bad, workers, "No worker of " + j.Job + " gets anywhere" + waiting(j) + ". The last reason: " + why
+		return says(bad, true, "workers", "No worker of %s gets anywhere%s. The last reason: %s", j.Job, waiting(j), why)
 	case j.ChangingTo != 0:
-		return busy, link{Name: "Watch it", Path: workers.Path}, fmt.Sprintf("%s is being changed from %d to %s.", j.Job, j.Workers, plural(j.ChangingTo, "worker", "workers"))
+		return says(busy, false, "watch", "%s is being changed from %d to %s.", j.Job, j.Workers, plural(j.ChangingTo, "worker", "workers"))
 	case stuck > 0:
-		return warn, workers, fmt.Sprintf("%s of %s got nowhere in the last pass: %s", plural(stuck, "worker", "workers"), j.Job, why)
+		return says(warn, false, "workers", "%s of %s got nowhere in the last pass: %s", plural(stuck, "worker", "workers"), j.Job, why)
 	case j.Owned == 0:
-		return bad, instances, "No worker of " + j.Job + " has an owner" + waiting(j) + ". An instance takes them within seconds, unless --max-workers forbids it."
+		return says(bad, true, "instances", "No worker of %s has an owner%s. An instance takes them within seconds, unless --max-workers forbids it.", j.Job, waiting(j))
 	case unowned > 0:
-		return warn, instances, fmt.Sprintf("%s of %s %s no owner, and their rows wait. An instance takes them within seconds, unless --max-workers forbids it.",
+		return says(warn, false, "instances", "%s of %s %s no owner, and their rows wait. An instance takes them within seconds, unless --max-workers forbids it.",
 			plural(unowned, "worker", "workers"), j.Job, verb(unowned, "has", "have"))
 	case stalled(j, now):
-		return bad, workers, j.Job + " has made no progress for " + span(now.Sub(*j.ProgressAt)) + waiting(j) + "."
+		return says(bad, true, "workers", "%s has made no progress for %s%s.", j.Job, span(now.Sub(*j.ProgressAt)), waiting(j))
 	case byInterval(j) && oldest(j) > behindAfter && j.RowsPerSecond > 0:
-		return warn, workers, j.Job + " delivers, but is behind" + waiting(j) + eta(j) + "."
+		return says(warn, false, "workers", "%s delivers, but is behind%s%s.", j.Job, waiting(j), eta(j))
 	}
-	return quiet, link{}, ""
+	return reason{}
 }
 
 // trouble is how many owned workers ended their last pass early, and why one of them did.
@@ -155,28 +163,23 @@ func (v *renderer) verdictOf(list []operations.Job, s snapshot[operations.Overvi
 	}
 	var sum verdict
 	var stopped []string
-	worst, pending, perSecond, age := quiet, 0, 0.0, time.Duration(0)
+	worst, pending, failed, perSecond, age := quiet, 0, 0, 0.0, time.Duration(0)
 	for _, j := range list {
-		found := v.judge(j, now)
-		worstHere := quiet
-		for _, r := range found {
-			worstHere = max(worstHere, r.level)
+		for _, r := range v.judge(j, now) {
+			worst, sum.Reasons = max(worst, r.level), append(sum.Reasons, r)
+			if r.stops {
+				stopped = append(stopped, j.Job)
+			}
 		}
-		if worstHere == bad {
-			stopped = append(stopped, j.Job)
-		}
-		worst, sum.Reasons = max(worst, worstHere), append(sum.Reasons, found...)
-		pending, perSecond, age = pending+j.Backlog, perSecond+j.RowsPerSecond, max(age, oldest(j))
+		pending, failed = pending+j.Backlog, failed+j.Failed
+		perSecond, age = perSecond+j.RowsPerSecond, max(age, oldest(j))
 	}
-	sentence := "All is delivered: no row is pending"
-	if pending > 0 || perSecond >= 1 {
-		sentence = "Events flow: " + rate(perSecond) + " rows/s"
-		if age > 0 {
-			sentence += ", the oldest pending row has waited " + span(age)
-		}
+	sentence := flow(pending, perSecond, age)
+	if failed > 0 {
+		sentence += ", but " + plural(failed, "row", "rows") + " failed"
 	}
 	switch {
-	case worst == bad:
+	case len(stopped) > 0:
 		sentence = "Events do not flow in " + strings.Join(stopped, ", ")
 	case len(list) == 0:
 		worst, sentence = quiet, "There is no job yet"
@@ -187,13 +190,28 @@ func (v *renderer) verdictOf(list []operations.Job, s snapshot[operations.Overvi
 	return sum
 }
 
+// flow says how events flow where nothing is wrong.
+func flow(pending int, perSecond float64, age time.Duration) string {
+	since := ""
+	if age > 0 {
+		since = ", the oldest pending row has waited " + span(age)
+	}
+	switch {
+	case perSecond >= 1:
+		return "Events flow: " + rate(perSecond) + " rows/s" + since
+	case pending > 0:
+		return "Events flow: " + plural(pending, "row is", "rows are") + " on the way" + since
+	}
+	return "All is delivered"
+}
+
 func databaseVerdict(readAt, now time.Time) verdict {
 	text := "Nothing could be read from it so far."
 	if !readAt.IsZero() {
 		text = "What you see was read " + span(now.Sub(readAt)) + " ago."
 	}
 	text += " Workers wait, and go on by themselves once it is back; no row is lost."
-	return verdict{markOf(bad, "The database does not answer"), []reason{{bad, text, nil}}}
+	return verdict{markOf(bad, "The database does not answer"), []reason{{bad, true, text, nil}}}
 }
 
 func verb[N int | int64](n N, one, many string) string {

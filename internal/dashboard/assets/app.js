@@ -69,6 +69,6 @@
   setInterval(() => late.forEach((html, region) => put(region, html)), 500);
   addEventListener("pagehide", close);
   addEventListener("pageshow", open);
-  toggle.hidden = false;
+  toggle.hidden = document.getElementById("refresh").hidden = false;
   open();
 })();
