@@ -11,6 +11,7 @@ import (
 	"github.com/go-stomp/stomp/v3"
 
 	"modulo/internal/local"
+	"modulo/internal/operations"
 	"modulo/internal/testservers"
 )
 
@@ -125,7 +126,7 @@ jobs:
 // checkRefused looks at the one failed row of a job.
 func (f *fixture) checkRefused(job, state string) {
 	f.t.Helper()
-	var lines []failureLine
+	var lines []operations.Failure
 	if err := json.Unmarshal([]byte(f.ok("rows", "list", job, "-o", "json")), &lines); err != nil {
 		f.t.Fatal(err)
 	}
