@@ -52,7 +52,7 @@ type Broker struct {
 	Password       string   `yaml:"password"`
 	PasswordFile   string   `yaml:"password_file"`
 	VirtualHost    string   `yaml:"virtual_host"`
-	Heartbeat      Duration `yaml:"heartbeat"`
+	Heartbeat      Duration `yaml:"heartbeat"` // both ways; 0 or less: none, which `repeats: none` does not allow
 	ReceiptTimeout Duration `yaml:"receipt_timeout"`
 	Confirm        string   `yaml:"confirm"`
 	Window         int      `yaml:"window"`
@@ -270,13 +270,22 @@ func (c *Config) apply(over Overrides) error {
 		}
 		job, err := c.Jobs[name].job(name, over)
 		job.Message.Reserved = []string{strings.ToLower(c.Broker.TokenPrefix)}
-		problems = append(problems, err)
+		problems = append(problems, err, c.checkFence(job))
 		c.jobs = append(c.jobs, job)
 	}
 	return errors.Join(problems...)
 }
 
 var tokenPrefix = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+
+// checkFence: a broker that expects no heart-beats leaves the token in the hands of an owner that is cut off, for ever.
+func (c *Config) checkFence(job *jobs.Job) error {
+	if job.Repeats == jobs.RepeatsNone && c.Broker.Heartbeat <= 0 {
+		return fmt.Errorf("job %s: repeats: none needs heart-beats, by which the broker notices that an owner is cut off: broker.heartbeat is %s, the default is %s",
+			job.Name, time.Duration(c.Broker.Heartbeat), time.Duration(defaults().Broker.Heartbeat))
+	}
+	return nil
+}
 
 func (c *Config) checkDatabase() error {
 	if c.Database.MaxConns < 2 || c.Database.MaxConns > 10_000 {
@@ -362,6 +371,9 @@ func (c *Config) JobList() []*jobs.Job { return c.jobs }
 // BrokerConfig is the broker part as the package broker wants it.
 func (c *Config) BrokerConfig() broker.Config {
 	b := c.Broker
+	if b.Heartbeat <= 0 {
+		b.Heartbeat = -1 // 0 would be the default
+	}
 	return broker.Config{
 		URL: b.URL, Username: b.Username, Password: b.Password, VirtualHost: b.VirtualHost,
 		TLS:       broker.TLS{CAFile: b.TLS.CAFile, CertFile: b.TLS.CertFile, KeyFile: b.TLS.KeyFile, ServerName: b.TLS.ServerName},

@@ -219,6 +219,25 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+// Without heart-beats nobody notices that the holder of a token is cut off. Where repeats are taken that does no harm.
+func TestHeartbeatAndRepeats(t *testing.T) {
+	t.Parallel()
+	for _, heartbeat := range []string{"0s", "-1s"} {
+		text := "broker: {heartbeat: " + heartbeat + "}\njobs:\n  outbox: {repeats: %s}\n"
+		_, err := load(t, strings.ReplaceAll(text, "%s", "none"), nil, Overrides{})
+		if err == nil || !strings.Contains(err.Error(), "job outbox: repeats: none needs heart-beats") {
+			t.Errorf("%s: %v", heartbeat, err)
+		}
+		c := mustLoad(t, strings.ReplaceAll(text, "%s", "possible"), nil, Overrides{})
+		if c.BrokerConfig().Heartbeat >= 0 {
+			t.Errorf("%s: the broker is told %s", heartbeat, c.BrokerConfig().Heartbeat)
+		}
+		if _, err := load(t, strings.ReplaceAll(text, "%s", "possible"), nil, Overrides{Repeats: "none"}); err == nil {
+			t.Errorf("%s: the flag --repeats none is accepted", heartbeat)
+		}
+	}
+}
+
 // All mistakes are told at once.
 func TestSeveralMistakes(t *testing.T) {
 	t.Parallel()
