@@ -5,6 +5,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -140,7 +141,11 @@ func (e *examination) database(ctx context.Context) (tokens []stomp.TokenName) {
 	e.server(ctx, db)
 	e.snapshots(ctx, db)
 	if err := db.CheckSchema(ctx); err != nil {
-		e.note(group, "schema", Failure, "modulo migrate up, with this release", "%s", err)
+		hint := "grant usage on schema modulo, and select, insert, update, delete on its tables, to the role; or look at the server"
+		if _, ok := errors.AsType[*store.SchemaError](err); ok {
+			hint = "modulo migrate up, with this release"
+		}
+		e.note(group, "schema", Failure, hint, "%s", err)
 		return nil
 	}
 	e.note(group, "schema", OK, "", "the schema modulo is that of this release")

@@ -279,6 +279,8 @@ func TestTables(t *testing.T) {
 	}
 	address.User = url.UserPassword("doctor_test", "secret")
 	p.url = address.String()
+	p.wants(p.examine(), "database/schema=failure", "permission denied", "grant usage on schema modulo")
+	p.exec(`grant select on modulo.schema_version to "doctor_test"`)
 	report = p.examine()
 	p.wants(report, "job big/rights=failure", "grant")
 	p.wants(report, "database/visibility=ok", "doctor_test is not shown")
