@@ -29,6 +29,7 @@ type Config struct {
 	Broker    Broker            `yaml:"broker"`
 	Ownership Ownership         `yaml:"ownership"`
 	HTTP      HTTP              `yaml:"http"`
+	Retention Retention         `yaml:"retention"`
 	Jobs      map[string]rawJob `yaml:"jobs"`
 
 	jobs []*jobs.Job
@@ -83,6 +84,20 @@ type HTTP struct {
 	Listen *string `yaml:"listen"`
 }
 
+// Retention says how long rows are kept that nobody needs any more. 0: for ever.
+type Retention struct {
+	Done   Duration `yaml:"done"`   // rows of modulo.outbox that are done: then they are deleted
+	Failed Duration `yaml:"failed"` // failed rows that wait for a person: then they are discarded
+	Audit  Duration `yaml:"audit"`  // entries of modulo.audit: then they are deleted
+	Every  Duration `yaml:"every"`  // between looks for old rows
+}
+
+// minRetention is short enough for every use, and too long for a typing error like 7s instead of 7d.
+const (
+	minRetention = Duration(time.Minute)
+	minLook      = Duration(100 * time.Millisecond)
+)
+
 // DefaultListen can be reached from this machine only.
 const DefaultListen = "127.0.0.1:8080"
 
@@ -133,6 +148,7 @@ func defaults() *Config {
 			Lease: Duration(timing.Lease), Heartbeat: Duration(timing.Heartbeat),
 			Margin: Duration(timing.Margin), Tick: Duration(timing.Tick),
 		},
+		Retention: Retention{Every: Duration(time.Minute)},
 	}
 }
 
@@ -252,7 +268,7 @@ func (c *Config) apply(over Overrides) error {
 		c.Broker.Window = *over.Window
 	}
 	c.HTTP.Listen = cmp.Or(over.HTTP, c.HTTP.Listen)
-	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership(), c.checkHTTP()}
+	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership(), c.checkHTTP(), c.Retention.check()}
 	if c.Broker.Window < 1 {
 		problems = append(problems, fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window))
 	}
@@ -302,6 +318,19 @@ func (c *Config) checkOwnership() error {
 		return fmt.Errorf("ownership: %w", err)
 	}
 	return nil
+}
+
+func (r Retention) check() error {
+	var problems []error
+	for name, keep := range map[string]Duration{"done": r.Done, "failed": r.Failed, "audit": r.Audit} {
+		if keep != 0 && keep < minRetention {
+			problems = append(problems, fmt.Errorf("retention.%s: %s is less than %s", name, time.Duration(keep), time.Duration(minRetention)))
+		}
+	}
+	if r.Every < minLook {
+		problems = append(problems, fmt.Errorf("retention.every: %s is less than %s", time.Duration(r.Every), time.Duration(minLook)))
+	}
+	return errors.Join(problems...)
 }
 
 func (c *Config) checkHTTP() error {

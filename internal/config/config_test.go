@@ -202,6 +202,8 @@ func TestMistakes(t *testing.T) {
 		{"database: {max_conns: 1}", "max_conns"},
 		{"database: {statement_timeout: 1ms}", "statement_timeout"},
 		{"broker: {window: 0}", "window"},
+		{"retention: {done: 7s}", "retention.done: 7s is less than 1m0s"},
+		{"retention: {failed: -1h}", "retention.failed"},
 		{"broker: {password: secret, password_file: secret}", "exclude each other"},
 		{"broker: {password_file: /does/not/exist}", "password_file"},
 		{"jobs: [", "line"},
