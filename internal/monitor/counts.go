@@ -17,6 +17,7 @@ type counts struct {
 	takeovers  *prometheus.CounterVec
 	reconnects prometheus.Counter
 	expired    prometheus.Counter
+	removed    *prometheus.CounterVec
 }
 
 // jobCounts are looked up once, so that the hot path neither hashes labels nor allocates.
@@ -43,6 +44,10 @@ func newCounts(registry *prometheus.Registry, list []*jobs.Job) *counts {
 		registry.MustRegister(vec)
 		return vec
 	}
+	removed := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "modulo_retention_rows_total", Help: "Old rows that retention has deleted (done, audit) or discarded (failed), by kind.",
+	}, []string{"kind"})
+	registry.MustRegister(removed)
 	single := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 		registry.MustRegister(c)
@@ -62,6 +67,7 @@ func newCounts(registry *prometheus.Registry, list []*jobs.Job) *counts {
 		takeovers:  counter("modulo_takeovers_total", "Workers that this instance has become the owner of, by how they came to be free.", "reason"),
 		reconnects: single("modulo_broker_reconnects_total", "Connections to the broker that were opened again after a fault."),
 		expired:    single("modulo_instances_expired_total", "Instances found dead by this one: their lease had run out."),
+		removed:    removed,
 	}
 	for _, job := range list {
 		c.jobs[job.Name] = &jobCounts{
