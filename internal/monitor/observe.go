@@ -14,6 +14,7 @@ type job struct {
 	state    jobs.JobState   // of the last tick, without Owned
 	workers  map[int]*worker // of this instance
 	sample   sample
+	parted   map[int]*worker // no longer of this instance, with something to tell
 }
 
 // worker is a worker that this instance owns.
@@ -25,6 +26,7 @@ type worker struct {
 	broker   connection
 	blocked  bool // the last thing that was published did not get through
 	lost     bool // there was a fault since the connection was opened
+	tally    tally
 }
 
 // connection is how a worker sees the broker.
@@ -70,6 +72,7 @@ func (m *Monitor) Did(id jobs.WorkerID, step jobs.Step, rows int, took time.Dura
 	case jobs.StepMark:
 		if err == nil {
 			w.progress = now
+			w.tally.done += int64(rows)
 		}
 	case jobs.StepLeave:
 		w.passing, w.failing, w.broker, w.blocked, w.lost = false, false, untried, false, false
@@ -118,7 +121,7 @@ func (w *worker) reach(now time.Time) {
 }
 
 // Passed implements jobs.Observer.
-func (m *Monitor) Passed(id jobs.WorkerID, _ jobs.Outcome, err error) {
+func (m *Monitor) Passed(id jobs.WorkerID, outcome jobs.Outcome, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w := m.worker(id)
@@ -126,6 +129,7 @@ func (m *Monitor) Passed(id jobs.WorkerID, _ jobs.Outcome, err error) {
 		return
 	}
 	w.passing, w.failing = false, err != nil
+	w.tally.passed(outcome, err, !m.jobs[id.Job].interval)
 	if err == nil {
 		w.progress, w.blocked = time.Now(), false
 		w.reach(w.progress)
@@ -195,7 +199,7 @@ func (m *Monitor) ticked() bool {
 func (j *job) tick(state jobs.JobState, now time.Time) {
 	for number := range j.workers {
 		if !slices.ContainsFunc(state.Owned, func(o jobs.Owned) bool { return o.Number == number }) {
-			delete(j.workers, number)
+			j.part(number)
 		}
 	}
 	for _, owned := range state.Owned {
@@ -217,6 +221,8 @@ func (m *Monitor) Left() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, j := range m.jobs {
-		clear(j.workers)
+		for number := range j.workers {
+			j.part(number)
+		}
 	}
 }
