@@ -26,19 +26,19 @@ func (d *Dashboard) after(r *http.Request, word string) string {
 	return at + "?told=" + word
 }
 
-func (d *Dashboard) pause(r *http.Request) (string, error) {
+func (d *Dashboard) pause(_ http.ResponseWriter, r *http.Request) (string, error) {
 	return d.after(r, "paused"), d.Console.Pause(r.Context(), d.actor(r), r.PathValue("job"), true)
 }
 
-func (d *Dashboard) resume(r *http.Request) (string, error) {
+func (d *Dashboard) resume(_ http.ResponseWriter, r *http.Request) (string, error) {
 	return d.after(r, "resumed"), d.Console.Pause(r.Context(), d.actor(r), r.PathValue("job"), false)
 }
 
-func (d *Dashboard) trigger(r *http.Request) (string, error) {
+func (d *Dashboard) trigger(_ http.ResponseWriter, r *http.Request) (string, error) {
 	return d.after(r, "triggered"), d.Console.Trigger(r.Context(), d.actor(r), r.PathValue("job"))
 }
 
-func (d *Dashboard) changeWorkers(r *http.Request) (string, error) {
+func (d *Dashboard) changeWorkers(_ http.ResponseWriter, r *http.Request) (string, error) {
 	k, err := strconv.Atoi(r.PostFormValue("to"))
 	if err != nil {
 		return "", &formError{"The number of workers is not a number."}
@@ -57,13 +57,13 @@ func (d *Dashboard) changeWorkers(r *http.Request) (string, error) {
 	return d.render.path("/jobs/", r.PathValue("job")) + "?changed=" + strconv.FormatInt(generation, 10), nil
 }
 
-func (d *Dashboard) abortChange(r *http.Request) (string, error) {
+func (d *Dashboard) abortChange(_ http.ResponseWriter, r *http.Request) (string, error) {
 	_, err := d.Console.AbortChange(r.Context(), d.actor(r), r.PathValue("job"))
 	return d.after(r, "aborted"), err
 }
 
 // repair begins a repair and leads to its progress.
-func (d *Dashboard) repair(r *http.Request) (string, error) {
+func (d *Dashboard) repair(_ http.ResponseWriter, r *http.Request) (string, error) {
 	job := r.PathValue("job")
 	verb, err := verbOf(r.PathValue("repair"))
 	if err != nil {

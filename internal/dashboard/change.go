@@ -57,7 +57,7 @@ func (d *Dashboard) readPreview(r *http.Request) (frame, error) {
 		return frame{}, p.Err
 	}
 	page := previewPage{
-		rights: d.rights(r), Job: j.Job, From: j.Workers, To: to, Generation: p.Value.Generation,
+		rights: rightsOf(r), Job: j.Job, From: j.Workers, To: to, Generation: p.Value.Generation,
 		Before: sharesNow(j), After: sharesOf(p.Value.Rows, p.Value.Backlog, p.Value.Complete, p.Value.Skew),
 		Expect: "The workers in force finish their batches and let go; when the last one has, the new ones begin: a pause of about one batch and a second. Nothing is lost, nothing is sent twice.",
 	}

@@ -3,29 +3,27 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
+	"strings"
+	"sync/atomic"
 
 	"github.com/rs/zerolog"
 
+	"modulo/internal/doctor"
+	"modulo/internal/guard"
 	"modulo/internal/operations"
 	"modulo/store"
 )
 
-// Config says what there is to see, and for whom.
+// Config says what there is to see.
 type Config struct {
+	// Console is what is seen and done through; nil: the service is starting, or has stopped, and every page says so.
 	Console *operations.Console
 	Prefix  string // of all addresses, as in "/modulo"; empty: none
 	Version string
-	// Visitor says who asks and what they may do. What it forbids is refused here, whatever a page offers.
-	Visitor func(*http.Request) Visitor
+	Doctor  func(context.Context) doctor.Report // makes all checks, when somebody asks for them
 	Log     zerolog.Logger
-}
-
-// Visitor is somebody who looks at the dashboard.
-type Visitor struct {
-	Name     string // for the audit
-	ReadOnly bool
-	Payloads bool // may see payloads, on request
 }
 
 // Dashboard is an http.Handler. Safe for concurrent use.
@@ -33,7 +31,9 @@ type Dashboard struct {
 	Config
 	render    *renderer
 	mux       *http.ServeMux
-	streaming streaming
+	streaming atomic.Int64  // open streams
+	closing   chan struct{} // closed when streams have to end
+	checkup   checkup
 
 	overviews shared[operations.Overview]
 	failures  shared[matches]
@@ -51,7 +51,7 @@ func New(cfg Config) (*Dashboard, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dashboard{Config: cfg, render: render, mux: http.NewServeMux()}
+	d := &Dashboard{Config: cfg, render: render, mux: http.NewServeMux(), closing: make(chan struct{})}
 	for pattern, s := range map[string]screen{
 		"/{$}":                           {"overview.html", []string{"verdict", "totals", "jobs"}, d.readOverview},
 		"/jobs/{job}":                    {"job.html", []string{"verdict", "actions", "change", "numbers", "workers"}, d.readJob},
@@ -74,6 +74,7 @@ func New(cfg Config) (*Dashboard, error) {
 		"/jobs/{job}/workers":         d.changeWorkers,
 		"/jobs/{job}/workers/abort":   d.abortChange,
 		"/jobs/{job}/failed/{repair}": d.repair,
+		"/settings/doctor":            d.examine,
 	} {
 		d.mux.HandleFunc("POST "+pattern, func(w http.ResponseWriter, r *http.Request) { d.act(w, r, do) })
 	}
@@ -85,19 +86,16 @@ func New(cfg Config) (*Dashboard, error) {
 	return d, nil
 }
 
-// policy forbids all that a page of ours does not need: above all scripts and styles that are not files of ours.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+// Close ends the streams. Whoever still looks is told that the service has stopped.
+func (d *Dashboard) Close() { close(d.closing) }
 
-// ServeHTTP answers requests whose path has lost the prefix already.
+// ServeHTTP answers requests that the guard has let in, whose path has lost the prefix already.
 func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
-	header.Set("Content-Security-Policy", policy)
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Referrer-Policy", "same-origin")
-	header.Set("Cross-Origin-Opener-Policy", "same-origin")
-	header.Set("X-Robots-Tag", "noindex, nofollow")
-	header.Set("Cache-Control", "no-store")
+	if d.Console == nil && !strings.HasPrefix(r.URL.Path, "/assets/") {
+		w.Header().Set("Retry-After", "2")
+		d.problem(w, r, errClosed)
+		return
+	}
 	d.mux.ServeHTTP(w, r)
 }
 
@@ -128,8 +126,7 @@ func (d *Dashboard) frame(r *http.Request, s screen) (frame, error) {
 }
 
 func (d *Dashboard) surround(f *frame, r *http.Request) {
-	visitor := d.Visitor(r)
-	f.rights, f.Version, f.User = rights{visitor.ReadOnly}, d.Version, visitor.Name
+	f.rights, f.Version, f.User = rightsOf(r), d.Version, guard.VisitorOf(r.Context()).Name
 	f.Told = told[r.URL.Query().Get("told")]
 	f.Sections = d.render.sections(f.Section)
 	if f.Job != "" {
@@ -137,7 +134,7 @@ func (d *Dashboard) surround(f *frame, r *http.Request) {
 	}
 }
 
-func (d *Dashboard) rights(r *http.Request) rights { return rights{d.Visitor(r).ReadOnly} }
+func rightsOf(r *http.Request) rights { return rights{ReadOnly: !guard.VisitorOf(r.Context()).Write} }
 
 func (d *Dashboard) write(w http.ResponseWriter, code int, file string, f frame) {
 	html, err := d.render.page(file, f)
@@ -155,18 +152,18 @@ func (d *Dashboard) log(err error, message string) { d.Log.Error().Err(err).Msg(
 
 // actor is who changes something, with the reason that the form gave.
 func (d *Dashboard) actor(r *http.Request) store.Actor {
-	return store.Actor{Who: d.Visitor(r).Name, Reason: r.PostFormValue("reason")}
+	return store.Actor{Who: guard.VisitorOf(r.Context()).Name, Reason: r.PostFormValue("reason")}
 }
 
 // maxForm bounds the body of a form.
 const maxForm = 1 << 20
 
 // action does what a form asks for and returns where to go then.
-type action func(r *http.Request) (path string, err error)
+type action func(w http.ResponseWriter, r *http.Request) (path string, err error)
 
 // act answers a form.
 func (d *Dashboard) act(w http.ResponseWriter, r *http.Request, do action) {
-	if d.Visitor(r).ReadOnly {
+	if rightsOf(r).ReadOnly { // the guard has refused it already
 		d.problem(w, r, errReadOnly)
 		return
 	}
@@ -175,7 +172,7 @@ func (d *Dashboard) act(w http.ResponseWriter, r *http.Request, do action) {
 		d.problem(w, r, &formError{err.Error()})
 		return
 	}
-	path, err := do(r)
+	path, err := do(w, r)
 	d.forget()
 	if err != nil {
 		d.problem(w, r, err)

@@ -89,7 +89,7 @@ func (d *Dashboard) readFailed(r *http.Request) (frame, error) {
 	if m.Err != nil {
 		return frame{}, m.Err
 	}
-	page := failedPage{rights: d.rights(r), Filter: filter, Filtered: len(kept) > 0, Matching: m.Value.rows}
+	page := failedPage{rights: rightsOf(r), Filter: filter, Filtered: len(kept) > 0, Matching: m.Value.rows}
 	page.Action = d.render.path("/jobs/", job) + "/failed"
 	page.All, page.RetryAll, page.DiscardAll = page.Action, address(page.Action+"/retry", absolute(kept)), address(page.Action+"/discard", absolute(kept))
 	page.choices(query)

@@ -80,7 +80,7 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 	}
 	now := time.Now()
 	page := jobPage{
-		rights: d.rights(r), Line: d.line(j, now), Verdict: d.render.verdictOf([]operations.Job{j}, o, now), Change: changeOf(j, r.URL.Query().Get("changed")),
+		rights: rightsOf(r), Line: d.line(j, now), Verdict: d.render.verdictOf([]operations.Job{j}, o, now), Change: changeOf(j, r.URL.Query().Get("changed")),
 		Instances: plural(j.Instances, "instance runs it", "instances run it"), Eta: "nothing waits",
 		Delivered: plural(j.Done, "row delivered so far", "rows delivered so far"), Skew: skewHint(j),
 	}

@@ -45,7 +45,7 @@ func (d *Dashboard) readAudit(r *http.Request) (frame, error) {
 	if s.Err != nil {
 		return frame{}, s.Err
 	}
-	page := auditPage{rights: d.rights(r), Entries: d.entryLines(s.Value.Entries)}
+	page := auditPage{rights: rightsOf(r), Entries: d.entryLines(s.Value.Entries)}
 	if s.Value.Next != nil {
 		page.Older = d.render.path("/audit") + "?before=" + strconv.FormatInt(*s.Value.Next, 10)
 	}
@@ -111,7 +111,7 @@ func (d *Dashboard) readInstances(r *http.Request) (frame, error) {
 	if s.Err != nil {
 		return frame{}, s.Err
 	}
-	now, page := time.Now(), instancesPage{rights: d.rights(r)}
+	now, page := time.Now(), instancesPage{rights: rightsOf(r)}
 	for _, i := range s.Value {
 		line := instanceLine{
 			ID: i.Instance, Host: i.Host, Version: i.Version, PID: i.PID, State: markOf(good, "running"), Owned: i.Owned,
@@ -167,7 +167,7 @@ func (d *Dashboard) readPasses(r *http.Request) (frame, error) {
 	if s.Err != nil {
 		return frame{}, s.Err
 	}
-	now, page := time.Now(), passesPage{rights: d.rights(r), Schedule: j.Schedule, Next: d.ahead(j)}
+	now, page := time.Now(), passesPage{rights: rightsOf(r), Schedule: j.Schedule, Next: d.ahead(j)}
 	for _, p := range s.Value {
 		line := passLine{
 			Number: p.Worker, Ended: moment(now, p.EndedAt), Took: span(time.Duration(p.TookMS) * time.Millisecond), Done: p.Done, Failed: p.Failed,

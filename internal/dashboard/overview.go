@@ -48,7 +48,7 @@ func (d *Dashboard) overview(ctx context.Context) snapshot[operations.Overview] 
 
 func (d *Dashboard) readOverview(r *http.Request) (frame, error) {
 	now, o := time.Now(), d.overview(r.Context())
-	page := overviewPage{rights: d.rights(r), Verdict: d.render.verdictOf(o.Value.Jobs, o, now), Totals: d.totals(o.Value.Jobs)}
+	page := overviewPage{rights: rightsOf(r), Verdict: d.render.verdictOf(o.Value.Jobs, o, now), Totals: d.totals(o.Value.Jobs)}
 	for _, j := range o.Value.Jobs {
 		page.Jobs = append(page.Jobs, d.line(j, now))
 	}

@@ -13,6 +13,7 @@ import (
 var (
 	errNotFound = errors.New("there is no such page")
 	errReadOnly = errors.New("this dashboard is read-only")
+	errClosed   = errors.New("the service is not open")
 )
 
 // formError says what is wrong with what a form, or an address, says.
@@ -54,6 +55,8 @@ func explain(err error) (code int, title, text string) {
 	generation, isGeneration := errors.AsType[*store.GenerationError](err)
 	counted, isCounted := errors.AsType[*store.CountError](err)
 	switch {
+	case errors.Is(err, errClosed):
+		return http.StatusServiceUnavailable, "This instance is starting, or stopping", "It waits for the database and checks its jobs, or it lets its workers go. Reload in a moment."
 	case errors.Is(err, errReadOnly):
 		return http.StatusForbidden, "Nothing was changed: read-only", "This dashboard is read-only for you. Nothing was changed."
 	case isForm:

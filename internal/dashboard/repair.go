@@ -71,7 +71,7 @@ func (d *Dashboard) readRepair(r *http.Request) (frame, error) {
 	}
 	groups := m.Value.groups.Groups
 	page := repairPage{
-		rights: d.rights(r), Job: job, Verb: verb.name, Effect: verb.effect, Danger: verb.danger, Matching: m.Value.rows, Which: describe(kept),
+		rights: rightsOf(r), Job: job, Verb: verb.name, Effect: verb.effect, Danger: verb.danger, Matching: m.Value.rows, Which: describe(kept),
 		Counted: moment(time.Now(), m.At), Groups: groups[:min(len(groups), maxRepairGroups)],
 		Others: m.Value.groups.Others + max(0, len(groups)-maxRepairGroups),
 		Back:   d.render.path("/jobs/", job) + "/failed",
@@ -132,7 +132,7 @@ func (d *Dashboard) readOperation(r *http.Request) (frame, error) {
 	if e.Job != r.PathValue("job") {
 		return frame{}, errNotFound
 	}
-	page := operationPage{rights: d.rights(r), Entry: e, State: resultMark(e), Ended: e.EndedAt != nil, At: moment(time.Now(), e.At)}
+	page := operationPage{rights: rightsOf(r), Entry: e, State: resultMark(e), Ended: e.EndedAt != nil, At: moment(time.Now(), e.At)}
 	page.Of, _ = strconv.Atoi(r.URL.Query().Get("of")) // without it only what is done is shown
 	page.Meaning = "It goes on in the instance that began it, whether you watch or not."
 	if page.Ended {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"modulo/internal/guard"
 	"modulo/internal/operations"
 	"modulo/jobs"
 	"modulo/store"
@@ -55,7 +56,7 @@ func (d *Dashboard) readRow(r *http.Request) (frame, error) {
 	if err != nil {
 		return frame{}, errNotFound
 	}
-	allowed := d.Visitor(r).Payloads
+	allowed := guard.VisitorOf(r.Context()).Payloads
 	payload := allowed && r.URL.Query().Get("payload") == "shown"
 	key := fmt.Sprint(job, "/", id, "/", payload)
 	s := d.rows.get(r.Context(), key, func(ctx context.Context) (operations.Row, error) { return d.Console.Row(ctx, job, id, payload) })
@@ -65,7 +66,7 @@ func (d *Dashboard) readRow(r *http.Request) (frame, error) {
 	row := s.Value
 	at := d.render.path("/jobs/", job)
 	page := rowPage{
-		rights: d.rights(r), ID: id, Record: row.Failure, Unsendable: row.Invalid, PayloadAllowed: allowed, PayloadShown: payload && row.Message != nil,
+		rights: rightsOf(r), ID: id, Record: row.Failure, Unsendable: row.Invalid, PayloadAllowed: allowed, PayloadShown: payload && row.Message != nil,
 		ShowPayload: d.render.path("/jobs/", job, "/rows/", strconv.FormatInt(id, 10)) + "?payload=shown#payload", History: d.entryLines(row.History),
 		Retry: at + "/failed/retry?id=" + strconv.FormatInt(id, 10), Discard: at + "/failed/discard?id=" + strconv.FormatInt(id, 10),
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"sync/atomic"
 	"time"
 )
 
@@ -42,6 +41,9 @@ func (d *Dashboard) stream(w http.ResponseWriter, r *http.Request, s screen) {
 		}
 		select {
 		case <-r.Context().Done():
+			return
+		case <-d.closing:
+			_ = out.write("event: gone\ndata: 1\n\n") // who does not hear it finds out
 			return
 		case <-time.After(untilRefresh(time.Now())):
 		}
@@ -113,6 +115,3 @@ func (e *events) write(text string) error {
 	}
 	return e.control.Flush()
 }
-
-// streaming counts open streams.
-type streaming = atomic.Int64

@@ -89,11 +89,16 @@ func (c *Console) SetWorkers(ctx context.Context, by store.Actor, change store.W
 	return changeOf(before), err
 }
 
-// Change says how far a change of K is, and helps it on: a change ends without any instance where nothing is open.
-func (c *Console) Change(ctx context.Context, job string) (Change, error) {
+// Advance helps a change of K on: it ends without any instance where nothing is open.
+func (c *Console) Advance(ctx context.Context, job string) (Change, error) {
 	if err := c.DB.Advance(ctx, job); err != nil {
 		return Change{}, err
 	}
+	return c.Change(ctx, job)
+}
+
+// Change says how far a change of K is.
+func (c *Console) Change(ctx context.Context, job string) (Change, error) {
 	control, err := c.control(ctx, job)
 	return changeOf(control), err
 }
@@ -128,9 +133,22 @@ func orUnknown(known bool, err error) error {
 	return err
 }
 
-// Tokens lists the tokens of a job's workers.
-func (c *Console) Tokens(ctx context.Context, job string) ([]store.TokenState, error) {
-	return c.DB.Tokens(ctx, job)
+// Token is what is known of the token of one worker.
+type Token struct {
+	Worker  int    `json:"worker"`
+	Lineage string `json:"lineage"`
+	Made    bool   `json:"made"`
+	Problem string `json:"problem,omitempty"`
+}
+
+// Tokens lists the tokens of a job's workers, those beyond the present K too.
+func (c *Console) Tokens(ctx context.Context, job string) ([]Token, error) {
+	list, err := c.DB.Tokens(ctx, job)
+	tokens := make([]Token, len(list))
+	for i, t := range list {
+		tokens[i] = Token{t.Number, t.Lineage, t.Made, t.Problem}
+	}
+	return tokens, err
 }
 
 // ResetTokens lets tokens be made anew; see store.Operator.ResetTokens.
