@@ -95,7 +95,7 @@ chaos: install ## kill, pause and cut everything for some twenty minutes; prints
 
 # ActiveMQ's client, for the compiler.
 CLIENT_JARS := /usr/share/java/activemq-client.jar:/usr/share/java/geronimo-jms_1.1_spec.jar
-BENCH_CASES := ceiling,database,modulo,original,plain,river,delayed,memory
+BENCH_CASES := ceiling,database,modulo,original,plain,river,delayed,latency,memory,idle
 
 .PHONY: bench
 bench: install build rivals ## rows/s of Modulo, of broker and database alone, of other programs: some 45 minutes (ARGS="--rounds 1 ...")

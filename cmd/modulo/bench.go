@@ -48,6 +48,7 @@ output.`,
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.Groups, "cases", []string{"ceiling", "database", "modulo"}, "what to measure: "+strings.Join(bench.Groups(), ", "))
+	flags.StringVar(&f.Match, "match", "", "only cases whose names match this regular `expression`")
 	flags.IntSliceVar(&f.Workers, "workers", []int{1, 5, 16}, "numbers of workers `K`, for the case modulo")
 	flags.StringSliceVar(&f.Confirm, "confirm", []string{bench.Transaction}, "transaction, receipt or both, for the cases ceiling and modulo")
 	flags.IntVar(&f.Payload, "payload", 512, "`bytes` of a row's payload")

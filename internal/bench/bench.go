@@ -82,6 +82,9 @@ func (b *bench) measure(ctx context.Context) (err error) {
 			if running[c] == nil {
 				running[c] = b.stage.contender(c)
 			}
+			if c.Task != Drain && round < -1 || c.Task == Idle && round < 0 {
+				continue
+			}
 			rows := c.rows
 			if round == -warmUps {
 				rows = c.warmUp(b.Rows)
@@ -92,11 +95,11 @@ func (b *bench) measure(ctx context.Context) (err error) {
 			}
 			if round < 0 {
 				c.rows = c.size(r.Rate, b.Rows, b.RoundTime)
-				b.tell("warm-up  %-34s %8.0f rows/s", c.Name, r.Rate)
+				b.tell("warm-up  %-44s %s", c.Name, r.brief(c.Task))
 				continue
 			}
 			c.Rounds = append(c.Rounds, r)
-			b.tell("round %d  %-34s %8.0f rows/s  (%d rows)", round+1, c.Name, r.Rate, r.Rows)
+			b.tell("round %d  %-44s %s", round+1, c.Name, r.brief(c.Task))
 		}
 	}
 	return nil
@@ -110,7 +113,12 @@ const warmUps = 2
 const overhead = 4 * time.Second
 
 func (b *bench) estimate() time.Duration {
-	return (time.Duration((b.Rounds+warmUps)*len(b.cases)) * (b.RoundTime + overhead)).Round(time.Minute)
+	var total time.Duration
+	for _, c := range b.cases {
+		length := map[Task]time.Duration{Drain: 1, Pace: paceRounds, Idle: idleRounds}[c.Task] * b.RoundTime
+		total += time.Duration(b.Rounds+warmUps) * (length + overhead)
+	}
+	return total.Round(time.Minute)
 }
 
 func (b *bench) tell(format string, args ...any) {

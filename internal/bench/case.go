@@ -24,15 +24,27 @@ const (
 	Receipt     = "receipt"
 )
 
+// Task is what a case has to do.
+type Task string
+
+const (
+	Drain Task = "drain" // rows that are all there, as fast as it can
+	Pace  Task = "pace"  // rows that come one by one, at random times and in transactions of their own
+	Idle  Task = "idle"  // nothing
+)
+
 // Case is one thing to measure, and what came out.
 type Case struct {
 	Name    string `json:"name"`
 	Kind    Kind   `json:"kind"`
+	Task    Task   `json:"task"`
 	Workers int    `json:"workers"`
 	Confirm string `json:"confirm,omitempty"`
 	// Tokens says that repeats are excluded: the broker keeps a token per worker.
-	Tokens  bool          `json:"tokens,omitempty"`
-	Batch   int           `json:"batch,omitempty"`
+	Tokens bool `json:"tokens,omitempty"`
+	Batch  int  `json:"batch,omitempty"`
+	// Listen says that inserts wake the workers, who else look every half second.
+	Listen  bool          `json:"listen,omitempty"`
 	Payload int           `json:"payload_bytes"`
 	Delay   time.Duration `json:"-"` // of everything that the broker says
 	DelayMS float64       `json:"confirmation_delay_ms,omitempty"`
@@ -90,6 +102,12 @@ func (c *Case) name() string {
 	}
 	if c.Delay > 0 {
 		name += " " + c.Delay.String()
+	}
+	if c.Task != Drain {
+		name += " " + string(c.Task)
+	}
+	if c.Listen {
+		name += ", listen"
 	}
 	return name
 }

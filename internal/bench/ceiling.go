@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // ceiling is what the broker takes at most: the frames that Modulo would send, encoded before, written batch by batch in
@@ -114,6 +115,13 @@ func (w *wire) replay(packets []packet) error {
 	close(open)
 	return errors.Join(<-waited, err)
 }
+
+func (c *ceiling) pace(context.Context, time.Duration) (paced, error) {
+	return paced{}, errNoRows
+}
+
+// errNoRows says that a ceiling has no rows that could be late.
+var errNoRows = errors.New("a ceiling has no latency")
 
 func (c *ceiling) process() int { return 0 }
 

@@ -1,8 +1,10 @@
 package bench
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -24,11 +26,12 @@ type Plan struct {
 	Confirm []string      // of the group modulo: Transaction, Receipt
 	Payload int           // bytes
 	Delay   time.Duration // of the group delayed
+	Match   string        // regular expression: only cases with such a name
 }
 
 // Groups are what can be chosen, in the order in which they are measured.
 func Groups() []string {
-	return []string{"ceiling", "database", "modulo", "original", "plain", "river", "delayed", "memory"}
+	return []string{"ceiling", "database", "modulo", "original", "plain", "river", "delayed", "latency", "memory", "idle"}
 }
 
 // group returns the cases of a group.
@@ -49,6 +52,10 @@ func (p Plan) group(name string, rivals bool) []*Case {
 		return []*Case{plain(River, standardK)}
 	case "delayed":
 		return p.delayed(rivals)
+	case "latency":
+		return p.paced(rivals)
+	case "idle":
+		return []*Case{{Kind: Modulo, Task: Idle, Workers: 64, Confirm: Transaction, Tokens: true, Batch: defaultBatch}}
 	case "memory":
 		return []*Case{{Kind: Modulo, Workers: 64, Confirm: Transaction, Tokens: true, Batch: defaultBatch, Payload: 1000}}
 	}
@@ -97,6 +104,20 @@ func (p Plan) delayed(rivals bool) []*Case {
 	return cases
 }
 
+// paced are those that wait for rows: the clocks of all but River and of Modulo with listen tick every half second.
+func (p Plan) paced(rivals bool) []*Case {
+	standard := Case{Kind: Modulo, Task: Pace, Workers: standardK, Confirm: Transaction, Tokens: true, Batch: defaultBatch}
+	listening := standard
+	listening.Listen = true
+	cases := []*Case{&standard, &listening}
+	if rivals {
+		for _, kind := range []Kind{Original, Plain, River} {
+			cases = append(cases, &Case{Kind: kind, Task: Pace, Workers: standardK})
+		}
+	}
+	return cases
+}
+
 // cases checks the plan and writes it out. A case that several groups have is measured once.
 func (p Plan) cases(rivals bool) ([]*Case, error) {
 	for _, name := range p.Groups {
@@ -115,6 +136,10 @@ func (p Plan) cases(rivals bool) ([]*Case, error) {
 	if p.Payload < 1 || p.Payload > 1<<20 || p.Delay <= 0 {
 		return nil, fmt.Errorf("%w: payload %d: want 1 to 1048576 bytes; delay %s: want more than 0", ErrPlan, p.Payload, p.Delay)
 	}
+	match, err := regexp.Compile(p.Match)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPlan, err)
+	}
 	var cases []*Case
 	for _, name := range Groups() {
 		if !slices.Contains(p.Groups, name) {
@@ -124,8 +149,12 @@ func (p Plan) cases(rivals bool) ([]*Case, error) {
 			if c.Payload == 0 {
 				c.Payload = p.Payload
 			}
+			c.Task = cmp.Or(c.Task, Drain)
 			c.DelayMS = float64(c.Delay.Microseconds()) / 1000
 			c.Name = c.name()
+			if !match.MatchString(c.Name) {
+				continue
+			}
 			if rival := c.Kind == Original || c.Kind == Plain || c.Kind == River; rival && !rivals {
 				return nil, fmt.Errorf("%w: case %s: needs the programs that `make bench` builds, and --rivals with their directory", ErrPlan, name)
 			}
@@ -133,7 +162,7 @@ func (p Plan) cases(rivals bool) ([]*Case, error) {
 		}
 	}
 	if len(cases) == 0 {
-		return nil, fmt.Errorf("%w: no cases; there are: %s", ErrPlan, strings.Join(Groups(), ", "))
+		return nil, fmt.Errorf("%w: no such case; there are: %s", ErrPlan, strings.Join(Groups(), ", "))
 	}
 	return cases, nil
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -109,8 +111,8 @@ func (p *program) start() error {
 	return err
 }
 
-// configure writes the configuration: the defaults but for what makes the case, and for the clock. Workers are woken by
-// the commit that brings the rows, so that all of them begin at once.
+// configure writes the configuration: the defaults but for what makes the case, and for the clock of a drain: there the
+// commit that brings the rows wakes all workers, so that they begin at once.
 func (p *program) configure() (file string, err error) {
 	mq := p.broker
 	address := mq.URL
@@ -132,16 +134,22 @@ func (p *program) configure() (file string, err error) {
 	if p.Tokens {
 		repeats = "none"
 	}
+	job := map[string]any{
+		"source": map[string]string{"table": "modulo.outbox"}, "workers": p.Workers, "batch": p.Batch, "repeats": repeats,
+	}
+	switch {
+	case p.Task == Drain:
+		maps.Copy(job, map[string]any{"every": "1m", "listen": true})
+	case p.Listen:
+		job["listen"] = true
+	}
 	text, err := json.Marshal(map[string]any{ // which is YAML as well
 		"broker": map[string]any{
 			"url": address, "username": mq.Username, "password": mq.Password, "virtual_host": mq.VirtualHost,
 			"confirm": p.Confirm, "token_prefix": p.tokenPrefix(),
 			"tls": map[string]string{"ca_file": mq.TLS.CAFile, "cert_file": mq.TLS.CertFile, "key_file": mq.TLS.KeyFile, "server_name": mq.TLS.ServerName},
 		},
-		"jobs": map[string]any{p.job(): map[string]any{
-			"source": map[string]string{"table": "modulo.outbox"}, "workers": p.Workers, "batch": p.Batch,
-			"repeats": repeats, "every": "1m", "listen": true,
-		}},
+		"jobs": map[string]any{p.job(): job},
 	})
 	if err != nil {
 		return "", err
@@ -156,7 +164,10 @@ func (p *program) job() string {
 	if p.Tokens {
 		name += "-tokens"
 	}
-	return name
+	if p.Listen {
+		name += "-listen"
+	}
+	return name + "-" + string(p.Task)
 }
 
 func freeAddress() (string, error) {
@@ -179,6 +190,20 @@ func (p *program) drain(ctx context.Context) error {
 		return err
 	}
 	return p.whileAlive(ctx, func(ctx context.Context) error { return p.awaitDone(ctx, l.last, p.Workers) })
+}
+
+func (p *program) pace(ctx context.Context, length time.Duration) (r paced, err error) {
+	before, err := p.lastID(ctx)
+	if err == nil {
+		_, err = p.insertPaced(ctx, p.Payload, length)
+	}
+	if err == nil {
+		err = p.whileAlive(ctx, func(ctx context.Context) error { return p.awaitDone(ctx, math.MaxInt64, 0) })
+	}
+	if err != nil {
+		return r, err
+	}
+	return p.latency(ctx, before)
 }
 
 func (p *program) process() int { return p.cmd.Process.Pid }

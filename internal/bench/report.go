@@ -90,7 +90,10 @@ func medianRound(rounds []Round) Round {
 	m := Round{
 		ProgramCPU: value(func(r *Round) *float64 { return r.ProgramCPU }), DatabaseCPU: value(func(r *Round) *float64 { return r.DatabaseCPU }),
 		BrokerCPU: value(func(r *Round) *float64 { return r.BrokerCPU }), Allocations: value(func(r *Round) *float64 { return r.Allocations }),
-		PeakMemory: value(func(r *Round) *float64 { return r.PeakMemory }),
+		PeakMemory:   value(func(r *Round) *float64 { return r.PeakMemory }),
+		ProgramShare: value(func(r *Round) *float64 { return r.ProgramShare }), DatabaseShare: value(func(r *Round) *float64 { return r.DatabaseShare }),
+		BrokerShare: value(func(r *Round) *float64 { return r.BrokerShare }),
+		LatencyP50:  value(func(r *Round) *float64 { return r.LatencyP50 }), LatencyP99: value(func(r *Round) *float64 { return r.LatencyP99 }),
 	}
 	if len(rounds) > 0 {
 		m.Rows = rounds[0].Rows
@@ -116,14 +119,8 @@ func (r *Report) Print(out io.Writer) error {
 	fmt.Fprintf(out, "modulo %s, %s, %s; %d CPUs (%s), %s; medians of %d rounds\n\n", r.Version, r.Database, r.Broker,
 		r.Machine.CPUs, cmp.Or(r.Machine.Model, r.Machine.Arch), cmp.Or(r.Machine.Memory, "memory unknown"), r.Rounds)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "case\trows/s\tlowest\thighest\tCPU µs/row: program\tdatabase\tbroker\tallocations/row\tpeak memory")
-	for _, c := range r.Cases {
-		low, high := spread(c.Rounds)
-		m := c.Median
-		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.0f\t%s\t%s\t%s\t%s\t%s\n", c.Name, m.Rate, low, high, number(m.ProgramCPU, "%.1f"),
-			number(m.DatabaseCPU, "%.1f"), number(m.BrokerCPU, "%.1f"), number(m.Allocations, "%.2f"), megabytes(m.PeakMemory))
-	}
-	fmt.Fprintln(table)
+	r.printDrains(table)
+	r.printWaits(table)
 	if len(r.Targets) > 0 {
 		fmt.Fprintln(table, "target\twanted\tmeasured\t")
 	}
@@ -131,6 +128,48 @@ func (r *Report) Print(out io.Writer) error {
 		fmt.Fprintf(table, "%s\t%s %g%s\t%.3g%s\t%s\n", t.Name, t.Relation, t.Wanted, t.Unit, t.Measured, t.Unit, t.verdict())
 	}
 	return table.Flush()
+}
+
+func (r *Report) printDrains(table io.Writer) {
+	fmt.Fprintln(table, "drain\trows/s\tlowest\thighest\tCPU µs/row: program\tdatabase\tbroker\tallocations/row\tpeak memory")
+	for _, c := range r.Cases {
+		if c.Task != Drain {
+			continue
+		}
+		low, high := spread(c.Rounds)
+		m := c.Median
+		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.0f\t%s\t%s\t%s\t%s\t%s\n", c.Name, m.Rate, low, high, number(m.ProgramCPU, "%.1f"),
+			number(m.DatabaseCPU, "%.1f"), number(m.BrokerCPU, "%.1f"), number(m.Allocations, "%.2f"), megabytes(m.PeakMemory))
+	}
+	fmt.Fprintln(table)
+}
+
+// printWaits is about the cases that wait for rows most of the time.
+func (r *Report) printWaits(table io.Writer) {
+	if !slices.ContainsFunc(r.Cases, func(c *Case) bool { return c.Task != Drain }) {
+		return
+	}
+	fmt.Fprintln(table, "wait\trows/s\tlatency ms: p50\tp99\tCPU % of a core: program\tdatabase\tbroker\tpeak memory")
+	for _, c := range r.Cases {
+		if c.Task == Drain {
+			continue
+		}
+		m := c.Median
+		fmt.Fprintf(table, "%s\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, m.Rate, number(m.LatencyP50, "%.1f"), number(m.LatencyP99, "%.1f"),
+			number(m.ProgramShare, "%.1f"), number(m.DatabaseShare, "%.1f"), number(m.BrokerShare, "%.1f"), megabytes(m.PeakMemory))
+	}
+	fmt.Fprintln(table)
+}
+
+// brief is a round in a line of progress.
+func (r Round) brief(task Task) string {
+	switch task {
+	case Pace:
+		return fmt.Sprintf("p50 %s ms, p99 %s ms  (%d rows)", number(r.LatencyP50, "%.1f"), number(r.LatencyP99, "%.1f"), r.Rows)
+	case Idle:
+		return fmt.Sprintf("%s %% of a core, database %s %%", number(r.ProgramShare, "%.1f"), number(r.DatabaseShare, "%.1f"))
+	}
+	return fmt.Sprintf("%8.0f rows/s  (%d rows)", r.Rate, r.Rows)
 }
 
 func spread(rounds []Round) (low, high float64) {

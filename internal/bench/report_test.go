@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"testing"
@@ -60,7 +61,7 @@ func TestSize(t *testing.T) {
 func TestTargets(t *testing.T) {
 	t.Parallel()
 	measured := func(c Case, m Round) *Case {
-		c.Rounds, c.Median = []Round{m}, m
+		c.Rounds, c.Median, c.Task = []Round{m}, m, cmp.Or(c.Task, Drain)
 		return &c
 	}
 	late := 20 * time.Millisecond
@@ -74,6 +75,7 @@ func TestTargets(t *testing.T) {
 		measured(Case{Kind: Modulo, Workers: 1, Confirm: Transaction, Tokens: true, Batch: 1, Delay: late}, Round{Rate: 45}),
 		measured(Case{Kind: Modulo, Workers: 32, Confirm: Transaction, Tokens: true, Batch: 1, Delay: late}, Round{Rate: 45 * 32}),
 		measured(Case{Kind: Modulo, Workers: 64, Confirm: Transaction, Tokens: true, Batch: 1000, Payload: 1000}, Round{PeakMemory: new(100.0 * (1 << 20))}),
+		measured(Case{Kind: Modulo, Task: Idle, Workers: 64}, Round{ProgramShare: new(1.5), DatabaseShare: new(2.0)}),
 		{Kind: River, Workers: 5}, // not measured
 	}
 	want := []Target{
@@ -84,6 +86,7 @@ func TestTargets(t *testing.T) {
 		{"K=5: CPU per row", atMost, 10, 10.5, " µs", false},
 		{"K=5: allocations per row", atMost, 2, 1.5, "", true},
 		{"K=64, batch 1000, 1 kB: memory", atMost, 128, 100, " MiB", true},
+		{"K=64, idle: CPU of program and database", atMost, 3, 3.5, " % of a core", false},
 	}
 	got := targets(cases)
 	for i := range got {

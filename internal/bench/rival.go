@@ -11,13 +11,14 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"modulo/internal/local"
 )
 
 // rival is another program with the same task, which lasts as long as its case, so that a virtual machine stays warm. It
-// takes commands line by line and answers each with "ok" or with what went wrong: "fill ROWS PAYLOAD" for one that
-// has a table of its own, "drain".
+// takes commands line by line and answers each with "ok" or with what went wrong: "drain"; "work MS" to go by a clock for
+// some time; and for one with a table of its own "fill ROWS PAYLOAD" and "pace RATE MS PAYLOAD".
 type rival struct {
 	*stage
 	*Case
@@ -90,6 +91,43 @@ func (r *rival) fill(ctx context.Context, rows int) error {
 	}
 	_, err := r.fillSeen(ctx, rows, r.Payload)
 	return err
+}
+
+// pace has the program work on its clock until the rows that come meanwhile are done. River's come from itself.
+func (r *rival) pace(ctx context.Context, length time.Duration) (p paced, err error) {
+	if r.Kind == River {
+		return r.paceRiver(ctx, length)
+	}
+	before, err := r.lastID(ctx)
+	if err != nil {
+		return p, err
+	}
+	worked := make(chan error, 1)
+	go func() { worked <- r.ask(ctx, fmt.Sprintf("work %d", (length+clock).Milliseconds())) }()
+	_, err = r.insertPaced(ctx, r.Payload, length)
+	if err := errors.Join(err, <-worked); err != nil {
+		return p, err
+	}
+	return r.latency(ctx, before)
+}
+
+// clock is how often the programs look for rows that come one by one: Modulo's default.
+const clock = 500 * time.Millisecond
+
+const riverLatencySQL = `
+select count(*), coalesce(percentile_cont(array[0.5, 0.99]) within group (order by 1000 * date_part('epoch', finalized_at - created_at)), '{0,0}')
+from river_job`
+
+func (r *rival) paceRiver(ctx context.Context, length time.Duration) (p paced, err error) {
+	if err := r.ask(ctx, fmt.Sprintf("pace %d %d %d", paceRate, length.Milliseconds(), r.Payload)); err != nil {
+		return p, err
+	}
+	var quantiles []float64
+	if err := r.db.QueryRow(ctx, riverLatencySQL).Scan(&p.rows, &quantiles); err != nil {
+		return p, fmt.Errorf("latency: %w", err)
+	}
+	p.p50, p.p99 = quantiles[0], quantiles[1]
+	return p, nil
 }
 
 func (r *rival) drain(ctx context.Context) error { return r.ask(ctx, "drain") }

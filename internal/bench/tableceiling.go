@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -95,6 +96,10 @@ func (c *tableCeiling) fetchAll(ctx context.Context, conn *pgx.Conn, worker int,
 		}
 		fetched <- ids
 	}
+}
+
+func (c *tableCeiling) pace(context.Context, time.Duration) (paced, error) {
+	return paced{}, errNoRows
 }
 
 func (c *tableCeiling) process() int { return 0 }

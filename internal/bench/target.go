@@ -36,7 +36,7 @@ func targets(cases []*Case) []Target {
 	find := func(like Case) *Case {
 		for _, c := range cases {
 			if c.Kind == like.Kind && c.Workers == like.Workers && c.Confirm == like.Confirm && c.Tokens == like.Tokens &&
-				c.Batch == like.Batch && c.Delay == like.Delay && len(c.Rounds) > 0 {
+				c.Batch == like.Batch && c.Delay == like.Delay && c.Task == Drain && len(c.Rounds) > 0 {
 				return c
 			}
 		}
@@ -78,7 +78,10 @@ func targets(cases []*Case) []Target {
 		limit("K=5: allocations per row", standard.Median.Allocations, 2, 1, "")
 	}
 	for _, c := range cases {
-		if c.Kind == Modulo && c.Workers == 64 && c.Payload == 1000 && c.Delay == 0 {
+		if m := c.Median; c.Task == Idle && m.ProgramShare != nil && m.DatabaseShare != nil {
+			limit("K=64, idle: CPU of program and database", new(*m.ProgramShare+*m.DatabaseShare), 3, 1, " % of a core")
+		}
+		if c.Kind == Modulo && c.Task == Drain && c.Workers == 64 && c.Payload == 1000 && c.Delay == 0 {
 			limit("K=64, batch 1000, 1 kB: memory", c.Median.PeakMemory, 128, 1<<20, " MiB")
 		}
 	}

@@ -59,17 +59,13 @@ func withoutType(f *frame.Frame) error {
 	return nil
 }
 
-// Contestant is a program that is measured.
-type Contestant interface {
-	Fill(ctx context.Context, rows, payload int) error
-	Drain(ctx context.Context) error
-}
+// Commands are what a program can be asked for, by name, and the numbers that follow it.
+type Commands map[string]func(ctx context.Context, numbers []int) error
 
 // Serve obeys until the input ends.
-func Serve(ctx context.Context, in io.Reader, out io.Writer, c Contestant) error {
+func Serve(ctx context.Context, in io.Reader, out io.Writer, c Commands) error {
 	for commands := bufio.NewScanner(in); commands.Scan(); {
-		words := strings.Fields(commands.Text())
-		if err := obey(ctx, c, words); err != nil {
+		if err := c.obey(ctx, strings.Fields(commands.Text())); err != nil {
 			fmt.Fprintln(out, strings.ReplaceAll(err.Error(), "\n", " "))
 			continue
 		}
@@ -78,20 +74,16 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, c Contestant) error
 	return nil
 }
 
-func obey(ctx context.Context, c Contestant, words []string) error {
-	switch {
-	case len(words) == 1 && words[0] == "drain":
-		return c.Drain(ctx)
-	case len(words) == 3 && words[0] == "fill":
-		rows, err := strconv.Atoi(words[1])
-		if err != nil {
-			return err
-		}
-		payload, err := strconv.Atoi(words[2])
-		if err != nil {
-			return err
-		}
-		return c.Fill(ctx, rows, payload)
+func (c Commands) obey(ctx context.Context, words []string) error {
+	if len(words) == 0 || c[words[0]] == nil {
+		return fmt.Errorf("unknown command %q", words)
 	}
-	return fmt.Errorf("unknown command %q", words)
+	numbers := make([]int, len(words)-1)
+	for i, word := range words[1:] {
+		var err error
+		if numbers[i], err = strconv.Atoi(word); err != nil {
+			return err
+		}
+	}
+	return c[words[0]](ctx, numbers)
 }

@@ -25,6 +25,7 @@ import org.apache.activemq.ActiveMQConnectionFactory;
  */
 public final class Original {
     private static final int BATCH = 1000;
+    private static final int CLOCK = 500; // milliseconds
 
     private final Connection database;
     private final PreparedStatement fetch;
@@ -57,6 +58,16 @@ public final class Original {
         return null;
     }
 
+    /** Drains whenever the clock ticks. */
+    private Void work(long milliseconds) throws Exception {
+        long end = System.currentTimeMillis() + milliseconds;
+        for (long next = System.currentTimeMillis(); next < end; next += CLOCK) {
+            Thread.sleep(Math.max(0, next - System.currentTimeMillis()));
+            drain();
+        }
+        return drain();
+    }
+
     private int pass() throws Exception {
         int rows = 0;
         try (ResultSet pending = fetch.executeQuery()) {
@@ -82,8 +93,9 @@ public final class Original {
         for (String command = commands.readLine(); command != null; command = commands.readLine()) {
             try {
                 List<Callable<Void>> work = new ArrayList<>();
+                String[] words = command.split(" ");
                 for (Original worker : all) {
-                    work.add(worker::drain);
+                    work.add(words[0].equals("work") ? () -> worker.work(Long.parseLong(words[1])) : worker::drain);
                 }
                 for (Future<Void> done : threads.invokeAll(work)) {
                     done.get();

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/go-stomp/stomp/v3"
 	"github.com/jackc/pgx/v5"
@@ -44,7 +45,11 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = line.Serve(ctx, os.Stdin, os.Stdout, &outbox{pool, conns, settings.Queue})
+	o := &outbox{pool, conns, settings.Queue}
+	err = line.Serve(ctx, os.Stdin, os.Stdout, line.Commands{
+		"drain": func(ctx context.Context, _ []int) error { return o.drain(ctx) },
+		"work":  func(ctx context.Context, ms []int) error { return o.work(ctx, time.Duration(ms[0])*time.Millisecond) },
+	})
 	for _, conn := range conns {
 		err = errors.Join(err, conn.Disconnect())
 	}
@@ -58,11 +63,21 @@ type outbox struct {
 	queue string
 }
 
-func (o *outbox) Fill(context.Context, int, int) error {
-	return errors.New("the table is filled for us")
+const clock = 500 * time.Millisecond
+
+// work drains whenever the clock ticks.
+func (o *outbox) work(ctx context.Context, length time.Duration) error {
+	tick := time.NewTicker(clock)
+	defer tick.Stop()
+	for end := time.Now().Add(length); time.Now().Before(end); <-tick.C {
+		if err := o.drain(ctx); err != nil {
+			return err
+		}
+	}
+	return o.drain(ctx)
 }
 
-func (o *outbox) Drain(ctx context.Context) error {
+func (o *outbox) drain(ctx context.Context) error {
 	problems := make([]error, len(o.conns))
 	var working sync.WaitGroup
 	for i, conn := range o.conns {
@@ -96,7 +111,7 @@ limit $1 for update skip locked`, batch)
 				return err
 			}
 		}
-		_, err = tx.Exec(ctx, "update modulo.outbox set done_at = now() where id = any($1)", ids)
+		_, err = tx.Exec(ctx, "update modulo.outbox set done_at = clock_timestamp() where id = any($1)", ids)
 		return err
 	})
 	return more, err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
@@ -75,7 +76,14 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Stop(ctx)) }()
-	return line.Serve(ctx, os.Stdin, os.Stdout, &jobs{pool: pool, client: client})
+	j := &jobs{pool: pool, client: client}
+	return line.Serve(ctx, os.Stdin, os.Stdout, line.Commands{
+		"fill":  func(ctx context.Context, n []int) error { return j.fill(ctx, n[0], n[1]) },
+		"drain": func(ctx context.Context, _ []int) error { return j.drain(ctx) },
+		"pace": func(ctx context.Context, n []int) error {
+			return j.pace(ctx, n[0], time.Duration(n[1])*time.Millisecond, n[2])
+		},
+	})
 }
 
 // message is the job's arguments.
@@ -109,7 +117,7 @@ type jobs struct {
 
 const insertBatch = 5000
 
-func (j *jobs) Fill(ctx context.Context, rows, payload int) error {
+func (j *jobs) fill(ctx context.Context, rows, payload int) error {
 	if _, err := j.pool.Exec(ctx, "truncate river_job"); err != nil {
 		return err
 	}
@@ -133,10 +141,33 @@ func (j *jobs) Fill(ctx context.Context, rows, payload int) error {
 	return nil
 }
 
-func (j *jobs) Drain(ctx context.Context) error {
+func (j *jobs) drain(ctx context.Context) error {
 	if err := j.open.Commit(ctx); err != nil {
 		return err
 	}
+	return j.await(ctx)
+}
+
+// pace inserts jobs at random times, in a transaction each.
+func (j *jobs) pace(ctx context.Context, rate int, length time.Duration, payload int) error {
+	if _, err := j.pool.Exec(ctx, "truncate river_job"); err != nil {
+		return err
+	}
+	text := strings.Repeat("x", payload)
+	end := time.Now().Add(length)
+	for next := time.Now(); next.Before(end) && time.Now().Before(end); {
+		time.Sleep(time.Until(next))
+		j.serial++
+		if _, err := j.client.Insert(ctx, message{EventID: "river-" + strconv.Itoa(j.serial), Payload: text}, nil); err != nil {
+			return err
+		}
+		next = next.Add(time.Duration(rand.ExpFloat64() * float64(time.Second) / float64(rate)))
+	}
+	return j.await(ctx)
+}
+
+// await returns when every job is completed.
+func (j *jobs) await(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
