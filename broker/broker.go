@@ -19,6 +19,8 @@ type Broker interface {
 	Publisher(token *stomp.TokenConfig) jobs.Publisher
 	// Inspect logs in once, and counts the messages in the token queues of a job's workers.
 	Inspect(ctx context.Context, tokens []stomp.TokenName) (stomp.Inspection, error)
+	// Canary sends a message, reads it back and takes it. See stomp.Broker.
+	Canary(ctx context.Context) (stomp.Canary, error)
 	// String lists the addresses, without logins; fit for a log.
 	String() string
 }
