@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"modulo/internal/config"
@@ -50,9 +51,7 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 		return err
 	}
 	o := opening{patience: startPatience, grace: flags.grace(), farewell: flags.farewell(), maxWorkers: flags.maxWorkers, log: log}
-	o.monitor = monitor.New(monitor.Config{
-		Jobs: c.JobList(), Version: version(), Lease: c.Timing().Lease, Patience: c.Patience(), Log: log,
-	})
+	o.monitor = a.newMonitor(c, log)
 	if listener == nil {
 		return a.runService(ctx, c, flags, o)
 	}
@@ -64,6 +63,12 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 		return errors.Join(err, listener.Close())
 	}
 	return besideHTTP(listener, handler, log, func() error { return a.runService(ctx, c, flags, o) })
+}
+
+func (a *app) newMonitor(c *config.Config, log zerolog.Logger) *monitor.Monitor {
+	return monitor.New(monitor.Config{
+		Jobs: c.JobList(), Version: version(), Lease: c.Timing().Lease, Patience: c.Patience(), Log: log,
+	})
 }
 
 // runService is the service from waiting for the database to the clean stop.

@@ -36,7 +36,7 @@ type reading[V any] struct {
 	done  chan struct{}
 	began time.Time
 	last  snapshot[V]
-	took  time.Duration
+	took  time.Duration // 0 after an error: it is soon tried again
 }
 
 // fresh says whether a reading will do, or the one that is under way.
@@ -78,9 +78,8 @@ func (s *shared[V]) get(ctx context.Context, key string, read func(context.Conte
 	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout) // others wait for it, too
 	defer cancel()
 	value, err := read(reading)
-	r.took = time.Since(r.began)
 	if err == nil {
-		r.last = snapshot[V]{Value: value, At: time.Now()}
+		r.last, r.took = snapshot[V]{Value: value, At: time.Now()}, time.Since(r.began)
 	}
 	r.last.Err = err
 	return r.last

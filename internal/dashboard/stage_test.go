@@ -3,6 +3,7 @@ package dashboard_test
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"modulo/internal/browser"
+	"modulo/internal/faultproxy"
 	"modulo/internal/local"
 	"modulo/internal/programtest"
 	"modulo/internal/testservers"
@@ -30,7 +32,8 @@ type stage struct {
 	mq      *local.ActiveMQ
 	queue   string // "/queue/..." with a name of the test's own
 	program *programtest.Process
-	site    string // where the program answers
+	site    string        // where the program answers
+	limit   time.Duration // of what is awaited
 }
 
 // settings are for a quick reaction.
@@ -42,7 +45,7 @@ func newStage(t testing.TB) *stage {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Minute, fmt.Errorf("%s took too long", t.Name()))
 	t.Cleanup(cancel)
-	s := &stage{t: t, ctx: ctx, url: testservers.Database(t), mq: testservers.Broker(t)}
+	s := &stage{t: t, limit: patience, ctx: ctx, url: testservers.Database(t), mq: testservers.Broker(t)}
 	s.queue = "/queue/dashboard." + strings.ReplaceAll(t.Name(), "/", ".")
 	var err error
 	if s.db, err = pgx.Connect(ctx, s.url); err != nil {
@@ -73,11 +76,31 @@ func (s *stage) run(config string, args ...string) {
 		}
 		return found != nil && s.program.Log.Has("service starts")
 	})
+	s.await("owners", func() bool {
+		return one[bool](s, "select coalesce(bool_and(owner is not null), false) from modulo.workers")
+	})
+}
+
+// through puts a proxy before the database that the program is going to use.
+func (s *stage) through() *faultproxy.Proxy {
+	s.t.Helper()
+	address, err := url.Parse(s.url)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	proxy, err := faultproxy.Start(address.Host)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = proxy.Close() })
+	address.Host = proxy.Addr()
+	s.url = address.String()
+	return proxy
 }
 
 func (s *stage) await(what string, holds func() bool) {
 	s.t.Helper()
-	programtest.Within(s.t, patience, what, func() (bool, error) { return holds(), nil })
+	programtest.Within(s.t, s.limit, what, func() (bool, error) { return holds(), nil })
 }
 
 // exec runs a statement beside the program.
@@ -171,7 +194,7 @@ func (t *tab) click(selector string) {
 // awaits waits until an expression is true in the page.
 func (t *tab) awaits(expression string) {
 	t.s.t.Helper()
-	ctx, cancel := context.WithTimeout(t.s.ctx, patience)
+	ctx, cancel := context.WithTimeout(t.s.ctx, t.s.limit)
 	defer cancel()
 	t.must(t.page.Await(ctx, expression))
 }

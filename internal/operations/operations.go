@@ -32,13 +32,14 @@ type Console struct {
 	history history
 	queue   chan *queued
 
-	mu       sync.Mutex
-	overview overview
+	reading chan struct{} // held while an overview is made
+	mu      sync.Mutex
+	last    Overview
 }
 
 // New returns a console. Only Watch keeps the history and does queued repairs; all else works without it.
 func New(cfg Config) *Console {
-	c := &Console{Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued)}
+	c := &Console{Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued), reading: make(chan struct{}, 1)}
 	for _, job := range cfg.Jobs {
 		c.jobs[job.Name] = job
 	}

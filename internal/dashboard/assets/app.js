@@ -4,16 +4,14 @@
 (() => {
   const state = document.getElementById("refresh-state");
   const toggle = document.getElementById("refresh-toggle");
-  const regions = [...document.querySelectorAll("[data-live]")];
-  if (!state || !toggle || regions.length === 0 || !window.EventSource) return;
+  if (!state || !toggle || !window.EventSource) return;
 
   let stream = null;
   let stopped = false; // by the person who looks
-  const late = new Map(); // regions that must not change under somebody's hands
+  const late = new Map(); // parts, by id, that must not change under somebody's hands
 
-  const show = (word, mark) => {
+  const show = (word) => {
     state.textContent = word;
-    state.dataset.state = mark;
   };
 
   // Somebody is about to click, has a text selected, or types there.
@@ -25,37 +23,39 @@
     return region.contains(focused) && focused.matches("input:not([type=checkbox]), select, textarea");
   };
 
-  const put = (region, html) => {
-    if (inUse(region)) {
-      late.set(region, html);
+  const put = (id, html) => {
+    const region = document.getElementById(id);
+    if (region && inUse(region)) {
+      late.set(id, html);
       return;
     }
-    late.delete(region);
-    htmx.swap(region, html, { swapStyle: "innerHTML" }); // keeps the focus where an element of the same id has it
+    late.delete(id);
+    if (region) htmx.swap(region, html, { swapStyle: "innerHTML" }); // keeps the focus where an element of the same id has it
   };
 
   const close = () => {
     if (stream) stream.close();
     stream = null;
+    late.clear();
   };
 
   const open = () => {
     if (stream || stopped || document.hidden) return;
-    show("connecting", "busy");
+    show("connecting");
     stream = new EventSource(location.pathname + location.search);
-    stream.onopen = () => show("live", "live");
-    stream.onerror = () => show("no connection", "lost");
-    stream.addEventListener("beat", () => show("live", "live"));
+    stream.onopen = () => show("live");
+    stream.onerror = () => show("no connection");
+    stream.addEventListener("beat", () => show("live"));
     stream.addEventListener("gone", () => location.reload());
-    for (const region of regions) {
-      stream.addEventListener(region.id, (event) => put(region, JSON.parse(event.data)));
+    for (const { id } of document.querySelectorAll("[data-live]")) {
+      stream.addEventListener(id, (event) => put(id, JSON.parse(event.data)));
     }
   };
 
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
       close();
-      show("paused: hidden", "paused");
+      show("paused: hidden");
     } else open();
   });
   toggle.addEventListener("click", () => {
@@ -63,10 +63,15 @@
     toggle.textContent = stopped ? "Resume refresh" : "Pause refresh";
     if (stopped) {
       close();
-      show("paused", "paused");
+      show("paused");
     } else open();
   });
-  setInterval(() => late.forEach((html, region) => put(region, html)), 500);
+  // A filter has changed what the page is about.
+  document.addEventListener("htmx:pushedIntoHistory", () => {
+    close();
+    open();
+  });
+  setInterval(() => late.forEach((html, id) => put(id, html)), 500);
   addEventListener("pagehide", close);
   addEventListener("pageshow", open);
   toggle.hidden = document.getElementById("refresh").hidden = false;
