@@ -71,7 +71,7 @@ func routes(listener net.Listener, c *config.Config, o opening, log zerolog.Logg
 	mux.HandleFunc("GET /readyz", o.monitor.Readyz)
 	mux.Handle("GET /metrics", o.monitor.Metrics())
 	guarded := http.NewServeMux()
-	guarded.Handle("/api/v1/", api.New(o.site.current))
+	guarded.Handle("/api/v1/", api.New(o.site.current, log))
 	guarded.Handle("/", o.site)
 	mux.Handle(c.HTTP.Prefix+"/", keeper.Wrap(http.StripPrefix(c.HTTP.Prefix, guarded)))
 	return mux, nil

@@ -34,6 +34,9 @@ func (a *API) answers(do func(*request) (any, error)) http.HandlerFunc {
 		body, err := do(&request{r.WithContext(ctx), console, guard.VisitorOf(ctx), w})
 		if err != nil {
 			status, detail := problemOf(err)
+			if status == http.StatusInternalServerError && r.Context().Err() == nil {
+				a.log.Error().Err(err).Str("method", r.Method).Str("route", r.Pattern).Msg("api: request failed")
+			}
 			guard.Refuse(w, r, status, detail)
 			return
 		}

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"modulo/internal/guard"
 	"modulo/internal/operations"
 )
@@ -20,12 +22,14 @@ var description []byte
 // API answers requests below /api/v1/. Safe for concurrent use.
 type API struct {
 	console func() *operations.Console
+	log     zerolog.Logger
 	mux     *http.ServeMux
 }
 
-// New returns the handler. console returns nil while the service is not open: the answer then is 503.
-func New(console func() *operations.Console) *API {
-	a := &API{console: console, mux: http.NewServeMux()}
+// New returns the handler. console returns nil while the service is not open: the answer then is 503. The log is told of
+// answers that are our fault.
+func New(console func() *operations.Console, log zerolog.Logger) *API {
+	a := &API{console: console, log: log, mux: http.NewServeMux()}
 	for _, r := range a.routes() {
 		a.mux.HandleFunc(r.method+" /api/v1"+r.path, a.answers(r.do))
 	}
