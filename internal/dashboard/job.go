@@ -126,7 +126,7 @@ func (d *Dashboard) charts(j operations.Job) []chart {
 		{"Rows per second", rateOf, rate},
 		{"Backlog", backlogOf, whole},
 		{"Oldest pending row", oldestOf, age},
-		{"Failed rows", func(p operations.Point) float64 { return float64(p.Failed) }, whole},
+		{"Failed rows", failedOf, whole},
 	}
 	var charts []chart
 	for _, c := range list {

@@ -117,13 +117,13 @@ func (d *Dashboard) totals(list []operations.Job) []tile {
 	if len(list) == 0 {
 		return nil
 	}
-	var rates, backlogs, ages []float64
+	var rates, backlogs, ages, failures []float64
 	var sum operations.Job
 	var done int64
 	complete, aged := true, false
 	for _, j := range list {
 		rates, backlogs = add(rates, d.past(j.Job, rateOf)), add(backlogs, d.past(j.Job, backlogOf))
-		ages = higher(ages, d.past(j.Job, oldestOf))
+		ages, failures = higher(ages, d.past(j.Job, oldestOf)), add(failures, d.past(j.Job, failedOf))
 		sum.Backlog, sum.Failed, sum.Retrying = sum.Backlog+j.Backlog, sum.Failed+j.Failed, sum.Retrying+j.Retrying
 		sum.Owned, sum.Workers, sum.RowsPerSecond = sum.Owned+j.Owned, sum.Workers+j.Workers, sum.RowsPerSecond+j.RowsPerSecond
 		sum.OldestSeconds, done = max(sum.OldestSeconds, j.OldestSeconds), done+j.Done
@@ -135,7 +135,7 @@ func (d *Dashboard) totals(list []operations.Job) []tile {
 		{"Rows per second", rate(sum.RowsPerSecond), count(done) + " delivered so far", spark("", "Rows per second", rates, rate)},
 		{"Backlog", atLeast(sum.Backlog, complete), peakNote(backlogs, whole), spark("", "Backlog", backlogs, whole)},
 		{"Oldest pending row", ageOf(aged, sum.Backlog, sum.OldestSeconds), peakNote(ages, age), spark("", "Oldest pending row", ages, age)},
-		{"Failed rows", count(sum.Failed), retryNote(sum.Retrying), ""},
+		{"Failed rows", count(sum.Failed), retryNote(sum.Retrying), spark("", "Failed rows", failures, whole)},
 		{"Workers with an owner", count(sum.Owned) + " of " + count(sum.Workers), "in " + plural(len(list), "job", "jobs"), ""},
 	}
 }
@@ -181,3 +181,5 @@ func rateOf(p operations.Point) float64 { return float64(p.Done) / operations.Hi
 func backlogOf(p operations.Point) float64 { return float64(p.Backlog) }
 
 func oldestOf(p operations.Point) float64 { return p.OldestSeconds }
+
+func failedOf(p operations.Point) float64 { return float64(p.Failed) }

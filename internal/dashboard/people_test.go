@@ -94,8 +94,7 @@ func TestWithoutScript(t *testing.T) {
 	look.shows("Then: 3 workers")
 	look.click("#confirm")
 	s.await("3 workers", func() bool { return one[int](s, workersSQL) == 3 })
-	look.visit("/jobs/outbox")
-	look.awaits(`document.querySelectorAll("#workers tbody tr").length === 3`)
+	look.reloads("/jobs/outbox", `document.querySelectorAll("#workers tbody tr").length === 3`)
 
 	s.exec("update modulo.outbox set destination = $1 where id = $2", s.queue, row)
 	look.visit(fmt.Sprintf("/jobs/outbox/rows/%d", row))
@@ -105,8 +104,7 @@ func TestWithoutScript(t *testing.T) {
 	look.click("#confirm")
 	look.shows("retry rows: row")
 	s.drained()
-	look.visit("/jobs/outbox/failed")
-	look.shows("No failed rows")
+	look.reloads("/jobs/outbox/failed", `document.body.innerText.includes("No failed rows")`)
 	look.silent()
 }
 
@@ -144,7 +142,7 @@ func TestLive(t *testing.T) {
 func TestSilentDatabase(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	proxy := s.through()
+	proxy := s.through(&s.url)
 	s.run("jobs: {outbox: {workers: 2}}")
 	look := s.open("/", browser.Look{})
 	look.shows("All is delivered")
@@ -155,8 +153,24 @@ func TestSilentDatabase(t *testing.T) {
 	second := s.open("/jobs/outbox/failed", browser.Look{}) // nothing is known of it
 	second.shows("The database does not answer")
 	second.page.Complaints() // the browser calls the answer an error
-	proxy.CutAll(faultproxy.RST)
 	proxy.Set(faultproxy.Faults{})
+	proxy.CutAll(faultproxy.RST)
 	look.shows("All is delivered")
+	look.silent()
+}
+
+// TestBrokerGone: the page says that events do not flow, since when, and why.
+func TestBrokerGone(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	proxy := s.through(&s.broker)
+	s.run("jobs: {outbox: {workers: 2}}")
+	look := s.open("/", browser.Look{})
+	look.shows("All is delivered")
+	proxy.Set(faultproxy.Faults{Refuse: true})
+	proxy.CutAll(faultproxy.RST)
+	s.insert(10)
+	look.shows("Events do not flow in outbox")
+	look.shows("No worker of outbox gets anywhere: 10 rows wait, the oldest for")
 	look.silent()
 }

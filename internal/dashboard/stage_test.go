@@ -3,6 +3,7 @@ package dashboard_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,7 +16,6 @@ import (
 
 	"modulo/internal/browser"
 	"modulo/internal/faultproxy"
-	"modulo/internal/local"
 	"modulo/internal/programtest"
 	"modulo/internal/testservers"
 )
@@ -29,7 +29,7 @@ type stage struct {
 	ctx     context.Context
 	url     string // of the database
 	db      *pgx.Conn
-	mq      *local.ActiveMQ
+	broker  string // its URL
 	queue   string // "/queue/..." with a name of the test's own
 	program *programtest.Process
 	site    string        // where the program answers
@@ -45,7 +45,7 @@ func newStage(t testing.TB) *stage {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Minute, fmt.Errorf("%s took too long", t.Name()))
 	t.Cleanup(cancel)
-	s := &stage{t: t, limit: patience, ctx: ctx, url: testservers.Database(t), mq: testservers.Broker(t)}
+	s := &stage{t: t, limit: patience, ctx: ctx, url: testservers.Database(t), broker: testservers.Broker(t).URL()}
 	s.queue = "/queue/dashboard." + strings.ReplaceAll(t.Name(), "/", ".")
 	var err error
 	if s.db, err = pgx.Connect(ctx, s.url); err != nil {
@@ -62,7 +62,7 @@ func (s *stage) run(config string, args ...string) {
 	if err := os.WriteFile(file, []byte(settings+config), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	args = append([]string{"run", "--config", file, "--database-url", s.url, "--broker-url", s.mq.URL(), "--http", "127.0.0.1:0"}, args...)
+	args = append([]string{"run", "--config", file, "--database-url", s.url, "--broker-url", s.broker, "--http", "127.0.0.1:0"}, args...)
 	var err error
 	if s.program, err = programtest.Start(args...); err != nil {
 		s.t.Fatal(err)
@@ -79,12 +79,13 @@ func (s *stage) run(config string, args ...string) {
 	s.await("owners", func() bool {
 		return one[bool](s, "select coalesce(bool_and(owner is not null), false) from modulo.workers")
 	})
+	s.await("pages that know", func() bool { return !strings.Contains(s.ask(http.MethodGet, "/", nil).text, "has never run") })
 }
 
-// through puts a proxy before the database that the program is going to use.
-func (s *stage) through() *faultproxy.Proxy {
+// through puts a proxy before a server, and changes the URL that the program is going to be given.
+func (s *stage) through(server *string) *faultproxy.Proxy {
 	s.t.Helper()
-	address, err := url.Parse(s.url)
+	address, err := url.Parse(*server)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -94,7 +95,7 @@ func (s *stage) through() *faultproxy.Proxy {
 	}
 	s.t.Cleanup(func() { _ = proxy.Close() })
 	address.Host = proxy.Addr()
-	s.url = address.String()
+	*server = address.String()
 	return proxy
 }
 
@@ -197,6 +198,16 @@ func (t *tab) awaits(expression string) {
 	ctx, cancel := context.WithTimeout(t.s.ctx, t.s.limit)
 	defer cancel()
 	t.must(t.page.Await(ctx, expression))
+}
+
+// reloads loads a page until an expression is true in it, as people without scripts do.
+func (t *tab) reloads(path, expression string) {
+	t.s.t.Helper()
+	t.s.await(expression, func() (holds bool) {
+		t.visit(path)
+		t.eval(expression, &holds)
+		return holds
+	})
 }
 
 // shows waits until the page shows a text.

@@ -44,7 +44,7 @@ func (c *Console) Watch(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		// What cannot be read leaves a gap in a chart; that the database is away is told elsewhere.
-		if now, err := c.Overview(ctx); err == nil {
+		if now, err := c.glance(ctx); err == nil {
 			c.history.add(now)
 		}
 		select {
@@ -53,6 +53,15 @@ func (c *Console) Watch(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// glanceLimit is how long the history may keep others from an overview of their own, where the database is silent.
+const glanceLimit = 5 * time.Second
+
+func (c *Console) glance(ctx context.Context) (Overview, error) {
+	ctx, cancel := context.WithTimeout(ctx, glanceLimit)
+	defer cancel()
+	return c.Overview(ctx)
 }
 
 // add makes a point of each job; the first look only tells where counting begins.
