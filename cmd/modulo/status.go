@@ -24,7 +24,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Jobs, their workers and owners, backlog, age of the oldest pending row, failed rows",
 		Args:  cobra.MaximumNArgs(1),
 	}
-	output := outputFlag(cmd)
+	output, every := outputFlag(cmd), watchFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := a.load(config.Overrides{JobNames: args})
 		if err != nil {
@@ -38,7 +38,7 @@ func (a *app) statusCommand() *cobra.Command {
 		if err := db.CheckSchema(cmd.Context()); err != nil {
 			return err
 		}
-		return a.printStatus(cmd.Context(), *output, db, c)
+		return a.watch(cmd.Context(), *every, *output, func(a *app) error { return a.printStatus(cmd.Context(), *output, db, c) })
 	}
 	return cmd
 }
