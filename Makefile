@@ -43,8 +43,9 @@ install: ## install the Debian packages that are missing; no service of theirs i
 	command -v javac >/dev/null || missing+=" default-jdk-headless"
 	command -v openssl >/dev/null || missing+=" openssl"
 	command -v ip >/dev/null || test -e /usr/sbin/ip || missing+=" iproute2"
-	pooler=; test -e /usr/sbin/pgbouncer || pooler=pgbouncer
-	missing+="$${pooler:+ $$pooler}"
+	services=; test -e /usr/sbin/pgbouncer || services+=" pgbouncer"
+	command -v prometheus >/dev/null && command -v promtool >/dev/null || services+=" prometheus"
+	missing+="$$services"
 	test -n "$$missing" || exit 0
 	echo "installing$$missing"
 	as_root=; test "$$(id -u)" = 0 || as_root=sudo
@@ -52,14 +53,16 @@ install: ## install the Debian packages that are missing; no service of theirs i
 	dropin=/etc/postgresql-common/createcluster.d/modulo.conf
 	$$as_root mkdir -p "$${dropin%/*}"
 	echo 'create_main_cluster = false' | $$as_root tee "$$dropin" >/dev/null
-	# Debian's pgbouncer starts a service, and again at each boot, unless told not to.
+	# Debian's pgbouncer and prometheus start services, and again at each boot, unless told not to.
 	policy=/usr/sbin/policy-rc.d
 	test ! -e "$$policy" || policy=  # somebody else's
 	test -z "$$policy" || printf '#!/bin/sh\nexit 101\n' | $$as_root install -m 755 /dev/stdin "$$policy"
 	trap '$$as_root rm -f "$$dropin" $$policy' EXIT
 	$$as_root apt-get update -qq
 	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
-	test -z "$$pooler" || ! command -v systemctl >/dev/null || $$as_root systemctl disable --quiet "$$pooler"
+	for service in $$services; do
+	  ! command -v systemctl >/dev/null || $$as_root systemctl disable --quiet "$$service"
+	done
 
 .PHONY: fmt
 fmt: ## format the code

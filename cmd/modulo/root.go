@@ -87,7 +87,8 @@ func codeOf(err error) int {
 	case errors.As(err, &schema), errors.As(err, &owned), errors.As(err, &paused),
 		errors.As(err, &changing), errors.Is(err, store.ErrNoJob):
 		return exitRefused
-	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration, errors.Is(err, store.ErrPooled):
+	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration, errors.Is(err, store.ErrPooled),
+		errors.As(err, &published) && published.Fault == jobs.FaultConfiguration:
 		return exitUsage
 	case errors.As(err, &connect), errors.As(err, &published), store.IsUnreachable(err):
 		return exitUnreachable

@@ -18,7 +18,7 @@ func TestWatch(t *testing.T) {
 	})
 	for _, b := range []*background{blocks, lines} {
 		if code := b.end(); code != 0 || strings.Contains(b.out.String(), "\x1b") || b.err.String() != "" {
-			t.Errorf("exit code %d:\n%s%s", code, b.out.String(), b.err.String())
+			t.Errorf("exit code %d:\n%.2000s%s", code, b.out.String(), b.err.String())
 		}
 	}
 	for line := range strings.Lines(lines.out.String()) {
