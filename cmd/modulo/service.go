@@ -79,6 +79,7 @@ func (f *serviceFlags) farewell() time.Duration { return f.shutdownTimeout - f.g
 type service struct {
 	*jobs.Service
 	db      *store.DB
+	jobs    []*jobs.Job
 	broker  broker.Broker
 	sources map[string]*store.Source
 }
@@ -92,6 +93,7 @@ type opening struct {
 	maxWorkers int
 	alone      bool             // as the only instance
 	monitor    *monitor.Monitor // optional
+	site       *site            // optional
 	log        zerolog.Logger
 }
 
@@ -159,7 +161,7 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, exit(exitUsage, err)
 	}
-	return &service{workers, db, mq, sources}, nil
+	return &service{workers, db, c.JobList(), mq, sources}, nil
 }
 
 // token says which token a worker keeps on the broker; nil where repeats are taken.
