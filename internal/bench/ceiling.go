@@ -1,9 +1,11 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -35,44 +37,49 @@ func (c *ceiling) open(ctx context.Context) (int, error) {
 	return 0, nil
 }
 
-// fill encodes the frames. The rows of a worker are K apart, as in Modulo.
+// fill encodes the frames.
 func (c *ceiling) fill(_ context.Context, rows int) error {
 	c.batches = make([][]packet, c.Workers)
-	payload := make([]byte, c.Payload)
-	for i := range payload {
-		payload[i] = 'x'
-	}
 	for worker := range c.Workers {
-		var batch []event
-		for n := worker; n < rows; n += c.Workers {
-			c.serial++
-			batch = append(batch, event{c.queue(), fmt.Sprintf("00000000-0000-4000-8000-%012d", c.serial), c.serial, worker, c.Workers, payload})
-			if len(batch) == c.Batch || n+c.Workers >= rows {
-				c.batches[worker] = append(c.batches[worker], c.encode(len(c.batches[worker])+1, batch)...)
-				batch = batch[:0]
+		receipt := 1
+		for batch := range slices.Chunk(c.events(worker, rows), c.Batch) {
+			for _, p := range c.encode(receipt, batch) {
+				c.batches[worker] = append(c.batches[worker], p)
+				receipt += p.receipts
 			}
 		}
 	}
+	c.serial += int64(rows)
 	return nil
 }
 
+// events are the rows of a worker: K apart, as in Modulo.
+func (c *ceiling) events(worker, rows int) (list []event) {
+	payload := bytes.Repeat([]byte("x"), c.Payload)
+	for row := c.serial + int64(worker); row < c.serial+int64(rows); row += int64(c.Workers) {
+		id := fmt.Sprintf("00000000-0000-4000-8000-%012d", row)
+		list = append(list, event{c.queue(), id, row, worker, c.Workers, payload})
+	}
+	return list
+}
+
 // encode returns a batch as one packet, or with receipts as packets of half a window.
-func (c *ceiling) encode(number int, batch []event) (packets []packet) {
+func (c *ceiling) encode(receipt int, batch []event) (packets []packet) {
 	if c.Confirm == Transaction {
-		p := packet{fmt.Appendf(nil, "BEGIN\ntransaction:%d\n\n\x00", number), 1}
+		p := packet{fmt.Appendf(nil, "BEGIN\ntransaction:%d\n\n\x00", receipt), 1}
 		for _, e := range batch {
-			p.bytes = appendFrame(p.bytes, fmt.Sprintf("transaction:%d\n", number), e)
+			p.bytes = appendFrame(p.bytes, fmt.Sprintf("transaction:%d\n", receipt), 0, e)
 		}
-		p.bytes = fmt.Appendf(p.bytes, "COMMIT\ntransaction:%d\nreceipt:%d\n\n\x00", number, number)
+		p.bytes = fmt.Appendf(p.bytes, "COMMIT\ntransaction:%d\nreceipt:%d\n\n\x00", receipt, receipt)
 		return []packet{p}
 	}
-	for len(batch) > 0 {
-		n := min(len(batch), window/2)
-		p := packet{receipts: n}
-		for i, e := range batch[:n] {
-			p.bytes = appendFrame(p.bytes, fmt.Sprintf("receipt:%d\n", number*c.Batch+i), e)
+	for part := range slices.Chunk(batch, window/2) {
+		p := packet{receipts: len(part)}
+		for _, e := range part {
+			p.bytes = appendFrame(p.bytes, "", receipt, e)
+			receipt++
 		}
-		packets, batch = append(packets, p), batch[n:]
+		packets = append(packets, p)
 	}
 	return packets
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"time"
 
 	"github.com/go-stomp/stomp/v3/frame"
@@ -123,18 +122,21 @@ func (w *wire) leave() error {
 	return errors.Join(err, w.Close())
 }
 
-// appendFrame appends the frame of an event as Modulo sends it: same headers, same order, values of the same length.
-func appendFrame(b []byte, confirmation string, f event) []byte {
+// ceilingEpoch stands for any.
+const ceilingEpoch = 17
+
+// appendFrame appends the frame of an event as Modulo sends it; transaction is a complete header or nothing, receipt 0 for
+// none.
+func appendFrame(b []byte, transaction string, receipt int, e event) []byte {
 	b = append(b, "SEND\npersistent:true\n"...)
-	b = append(b, confirmation...)
+	b = append(b, transaction...)
 	b = append(b, "destination:"...)
-	b = append(b, f.destination...)
-	b = append(b, "\nevent_id:"...)
-	b = append(b, f.id...)
-	b = append(b, "\njob:outbox\nrow_id:"...)
-	b = strconv.AppendInt(b, f.row, 10)
-	b = fmt.Appendf(b, "\nworker:%d/%d\nepoch:17\n\n", f.worker, f.of)
-	b = append(b, f.payload...)
+	b = append(b, e.destination...)
+	if receipt > 0 {
+		b = fmt.Appendf(b, "\nreceipt:%d", receipt)
+	}
+	b = fmt.Appendf(b, "\nevent_id:%s\njob:outbox\nrow_id:%d\nworker:%d/%d\nepoch:%d\n\n", e.id, e.row, e.worker, e.of, ceilingEpoch)
+	b = append(b, e.payload...)
 	return append(b, 0)
 }
 
