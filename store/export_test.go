@@ -14,6 +14,7 @@ func PlanSettings() map[string]string { return planSettings }
 // FetchSQL and MarkSQL let tests look at plans.
 func (s *Source) FetchSQL(shard jobs.Shard) string { return s.sql.fetch(shard) }
 func (s *Source) MarkSQL() string                  { return s.mark }
+func (s *Source) BacklogSQL() string               { return s.sql.backlog(s.created) }
 func (s *Source) DueSQL() string                   { return s.due }
 
 // OwnershipSQL are the statements of a heartbeat and a tick that change or look for rows, with values for parameters.

@@ -28,6 +28,8 @@ their receipts and marks, and the process ends with 0 within --shutdown-timeout.
 	flags.add(cmd)
 	cmd.Flags().IntVar(&flags.maxWorkers, "max-workers", 0, "most workers of this instance, of all jobs (default: no limit)")
 	cmd.Flags().StringVar(&flags.http, "http", config.DefaultListen, "`address` for /livez, /readyz and /metrics; off: none")
+	cmd.Flags().BoolVar(&flags.pprof, "pprof", false, "answer /debug/pprof/ to callers on this machine")
+	cmd.Flags().StringVar(&flags.traces, "traces", "", "otlp: send traces to the collector of the OTEL_EXPORTER_OTLP_* variables (default off)")
 	return cmd
 }
 
@@ -44,18 +46,30 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	if err != nil {
 		return err
 	}
+	exporter, err := a.exporter(c, log)
+	if err != nil {
+		return err
+	}
 	listener, err := listenHTTP(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	o := opening{patience: startPatience, grace: flags.grace(), farewell: flags.farewell(), maxWorkers: flags.maxWorkers, log: log}
-	if listener == nil {
-		return a.runService(ctx, c, flags, o)
+	if exporter != nil {
+		o.tracer = exporter
 	}
-	o.monitor = monitor.New(monitor.Config{
-		Jobs: c.JobList(), Version: version(), Lease: c.Timing().Lease, Patience: c.Patience(), Log: log,
-	})
-	return besideHTTP(listener, routes(o.monitor), log, func() error { return a.runService(ctx, c, flags, o) })
+	work := func() error {
+		return besideTraces(ctx, exporter, func() error { return a.runService(ctx, c, flags, o) })
+	}
+	if listener == nil {
+		return work()
+	}
+	settings := monitor.Config{Jobs: c.JobList(), Version: version(), Lease: c.Timing().Lease, Patience: c.Patience(), Log: log}
+	if exporter != nil {
+		settings.Traces = exporter.Counts
+	}
+	o.monitor = monitor.New(settings)
+	return besideHTTP(listener, withPprof(c, routes(o.monitor)), log, work)
 }
 
 // runService is the service from waiting for the database to the clean stop.

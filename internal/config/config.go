@@ -29,9 +29,11 @@ type Config struct {
 	Broker    Broker            `yaml:"broker"`
 	Ownership Ownership         `yaml:"ownership"`
 	HTTP      HTTP              `yaml:"http"`
+	Traces    string            `yaml:"traces"` // TracesOTLP or TracesOff; the rest is in the variables of OpenTelemetry
 	Jobs      map[string]rawJob `yaml:"jobs"`
 
-	jobs []*jobs.Job
+	jobs    []*jobs.Job
+	inForce map[string]rawJob // the jobs with all their defaults
 }
 
 // Database says where the rows are.
@@ -79,9 +81,17 @@ type Ownership struct {
 
 // HTTP says where metrics and health can be asked for.
 type HTTP struct {
+	// Pprof answers /debug/pprof/, for callers on this machine.
+	Pprof bool `yaml:"pprof"`
 	// Listen is host:port; "off" or empty: nowhere. Nil: DefaultListen, or another port where that one is taken.
 	Listen *string `yaml:"listen"`
 }
+
+// What Config.Traces can be. Empty is off.
+const (
+	TracesOTLP = "otlp"
+	TracesOff  = "off"
+)
 
 // DefaultListen can be reached from this machine only.
 const DefaultListen = "127.0.0.1:8080"
@@ -90,8 +100,10 @@ const DefaultListen = "127.0.0.1:8080"
 type Overrides struct {
 	DatabaseURL, BrokerURL string
 	Confirm, Repeats       string
+	Traces                 string
 	Window                 *int
 	HTTP                   *string
+	Pprof                  bool
 	Workers, Batch         *int // of every selected job
 	Every                  *time.Duration
 	Cron, Timezone         string
@@ -252,9 +264,14 @@ func (c *Config) apply(over Overrides) error {
 		c.Broker.Window = *over.Window
 	}
 	c.HTTP.Listen = cmp.Or(over.HTTP, c.HTTP.Listen)
+	c.HTTP.Pprof = c.HTTP.Pprof || over.Pprof
+	c.Traces = cmp.Or(over.Traces, c.Traces, TracesOff)
 	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership(), c.checkHTTP()}
 	if c.Broker.Window < 1 {
 		problems = append(problems, fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window))
+	}
+	if c.Traces != TracesOTLP && c.Traces != TracesOff {
+		problems = append(problems, fmt.Errorf("traces: %.20q, want otlp or off", c.Traces))
 	}
 	if !tokenPrefix.MatchString(c.Broker.TokenPrefix) {
 		problems = append(problems, fmt.Errorf("broker.token_prefix: %.120q is not 1 to 100 of A-Z, a-z, 0-9, \".\", \"_\", \"-\"", c.Broker.TokenPrefix))
@@ -264,11 +281,17 @@ func (c *Config) apply(over Overrides) error {
 			problems = append(problems, fmt.Errorf("job %q is not in the configuration; it has: %s", name, strings.Join(c.names(), ", ")))
 		}
 	}
+	c.inForce = map[string]rawJob{}
 	for _, name := range c.names() {
 		if len(over.JobNames) > 0 && !slices.Contains(over.JobNames, name) {
 			continue
 		}
-		job, err := c.Jobs[name].job(name, over)
+		raw := c.Jobs[name]
+		job, err := raw.job(name, over)
+		if !job.Stated {
+			raw.Workers = nil // a default is nothing that somebody stated
+		}
+		c.inForce[name] = raw
 		job.Message.Reserved = []string{strings.ToLower(c.Broker.TokenPrefix)}
 		problems = append(problems, err)
 		c.jobs = append(c.jobs, job)
