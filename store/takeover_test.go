@@ -36,7 +36,7 @@ func TestTakeoverReasons(t *testing.T) {
 	f.expire(a)
 	b := f.start()
 	takes(b, jobs.TakeoverUnfinished)
-	if _, err := f.ChangeWorkers(t.Context(), f.job.Name, 2); err != nil {
+	if _, err := f.As(operator).ChangeWorkers(t.Context(), store.WorkersChange{Job: f.job.Name, Workers: 2}); err != nil {
 		t.Fatal(err)
 	}
 	f.settle(b)

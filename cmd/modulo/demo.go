@@ -11,6 +11,7 @@ import (
 
 	"modulo/internal/config"
 	"modulo/internal/local"
+	"modulo/internal/operations"
 	"modulo/store"
 )
 
@@ -134,7 +135,7 @@ func (a *app) watchDemo(ctx context.Context, app *demoApplication, source *store
 	ticker := time.NewTicker(500 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		backlog, err := source.Backlog(ctx, flags.workers, backlogLimit)
+		backlog, err := source.Backlog(ctx, flags.workers, operations.BacklogLimit)
 		if err != nil {
 			return stoppedEarly(ctx, err)
 		}

@@ -87,7 +87,8 @@ func codeOf(err error) int {
 	case errors.As(err, &schema), errors.As(err, &owned), errors.As(err, &paused),
 		errors.As(err, &changing), errors.Is(err, store.ErrNoJob):
 		return exitRefused
-	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration, errors.Is(err, store.ErrPooled):
+	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration, errors.Is(err, store.ErrPooled),
+		errors.As(err, &published) && published.Fault == jobs.FaultConfiguration:
 		return exitUsage
 	case errors.As(err, &connect), errors.As(err, &published), store.IsUnreachable(err):
 		return exitUnreachable
@@ -129,7 +130,7 @@ Every flag can also be given as an environment variable: --shutdown-timeout as M
 	root.AddCommand(
 		a.runCommand(), a.onceCommand(), a.demoCommand(), a.migrateCommand(), a.initCommand(),
 		a.statusCommand(), a.workersCommand(), a.pauseCommand(), a.resumeCommand(), a.triggerCommand(),
-		a.rowsCommand(), a.doctorCommand(), a.configCommand(), a.versionCommand(),
+		a.rowsCommand(), a.doctorCommand(), a.configCommand(), a.benchCommand(), a.versionCommand(),
 	)
 	root.SetIn(a.in)
 	root.SetOut(a.out)

@@ -89,7 +89,7 @@ func (a *app) runService(ctx context.Context, c *config.Config, flags *serviceFl
 		asked <- time.Now()
 		log.Info().AnErr("cause", context.Cause(ctx)).Msg("stopping: no new batch; finishing those in flight")
 	})()
-	if err := s.runMonitored(ctx, o.monitor); err != nil {
+	if err := s.besideRetention(ctx, c, o, func() error { return s.runMonitored(ctx, o.monitor) }); err != nil {
 		return err
 	}
 	if took := time.Since(<-asked); took > flags.shutdownTimeout {

@@ -18,6 +18,7 @@ type counts struct {
 	missed     *prometheus.CounterVec
 	reconnects prometheus.Counter
 	expired    prometheus.Counter
+	removed    *prometheus.CounterVec
 }
 
 // jobCounts are looked up once, so that the hot path neither hashes labels nor allocates.
@@ -51,6 +52,10 @@ func newCounts(registry *prometheus.Registry, list []*jobs.Job) *counts {
 		registry.MustRegister(vec)
 		return vec
 	}
+	removed := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "modulo_retention_rows_total", Help: "Old rows that retention has deleted (done, audit) or discarded (failed), by kind.",
+	}, []string{"kind"})
+	registry.MustRegister(removed)
 	single := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 		registry.MustRegister(c)
@@ -72,6 +77,7 @@ func newCounts(registry *prometheus.Registry, list []*jobs.Job) *counts {
 		missed:     counter("modulo_passes_missed_total", "Passes of single workers that could not begin when a cron expression called for them, by reason.", "reason"),
 		reconnects: single("modulo_broker_reconnects_total", "Connections to the broker that were opened again after a fault."),
 		expired:    single("modulo_instances_expired_total", "Instances found dead by this one: their lease had run out."),
+		removed:    removed,
 	}
 	for _, job := range list {
 		c.jobs[job.Name] = &jobCounts{

@@ -252,3 +252,8 @@ func (m *Monitor) Left() {
 		clear(j.workers)
 	}
 }
+
+// Removed implements retention.Observer.
+func (m *Monitor) Removed(kind string, rows int) {
+	m.counts.removed.WithLabelValues(kind).Add(float64(rows))
+}

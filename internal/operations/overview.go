@@ -1,0 +1,86 @@
+package operations
+
+import (
+	"context"
+	"time"
+)
+
+// Overview is all jobs at a glance.
+type Overview struct {
+	At   time.Time `json:"at"`
+	Jobs []Job     `json:"jobs"`
+}
+
+// overviewAge is how long an overview serves everybody who asks: any number of open dashboards cost no more than one.
+const overviewAge = time.Second
+
+// overview is the last one that was made, and what came of it.
+type overview struct {
+	last Overview
+	err  error
+}
+
+// Overview returns all jobs of the configuration, in the order of their names. It may be a second old.
+func (c *Console) Overview(ctx context.Context) (Overview, error) {
+	c.mu.Lock() // who comes meanwhile waits for the same answer
+	defer c.mu.Unlock()
+	if time.Since(c.overview.last.At) < overviewAge && c.overview.err == nil {
+		return c.overview.last, nil
+	}
+	o := Overview{At: time.Now().UTC(), Jobs: []Job{}}
+	for _, definition := range c.Jobs {
+		job, err := c.Job(ctx, definition.Name)
+		if err != nil {
+			return Overview{}, err
+		}
+		o.Jobs = append(o.Jobs, job)
+	}
+	c.overview = overview{last: o}
+	return o, nil
+}
+
+// Instance is a running instance.
+type Instance struct {
+	Instance     string    `json:"instance"`
+	Host         string    `json:"host"`
+	PID          int       `json:"pid"`
+	Version      string    `json:"version"`
+	Jobs         []string  `json:"jobs"`
+	MaxWorkers   *int      `json:"max_workers"` // null: no limit
+	Stopping     bool      `json:"stopping"`
+	StartedAt    time.Time `json:"started_at"`
+	LeaseSeconds float64   `json:"lease_seconds"` // negative: its lease is over
+	Owned        int       `json:"workers_owned"` // of all jobs
+}
+
+// Instances lists the instances, the oldest first.
+func (c *Console) Instances(ctx context.Context) ([]Instance, error) {
+	list, err := c.DB.Instances(ctx)
+	if err != nil {
+		return nil, err
+	}
+	instances := make([]Instance, len(list))
+	for n, i := range list {
+		instances[n] = Instance{
+			i.ID, i.Host, i.PID, i.Version, i.Jobs, i.MaxWorkers, i.MaxWorkers != nil && *i.MaxWorkers == 0, i.StartedAt,
+			i.Expires.Seconds(), i.Owned,
+		}
+	}
+	return instances, nil
+}
+
+// Passes are the last passes of all workers of a job, of those that are known, the latest first in time.
+func (c *Console) Passes(ctx context.Context, job string) ([]Pass, error) {
+	list, err := c.DB.Progress(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	passes := []Pass{}
+	for _, p := range list {
+		w := Worker{}
+		if w.progress(p); w.LastPass != nil {
+			passes = append(passes, *w.LastPass)
+		}
+	}
+	return passes, nil
+}
