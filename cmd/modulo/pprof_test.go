@@ -49,7 +49,7 @@ func TestConfigCommand(t *testing.T) {
 		secrets: []string{"hidden-"}}
 	file := write(t, "modulo.yaml", "broker: {username: app, password: hidden-4}\njobs: {outbox: {batch: 7}}\n")
 	text := s.ok("config", "--config", file)
-	for _, part := range []string{"postgres://app:xxxxx@db/app", "stomp://a:xxxxx@mq1,stomp://b:xxxxx@mq2", "password: xxxxx", "batch: 7", "table: modulo.outbox", "every: 500ms"} {
+	for _, part := range []string{"postgres://app:********@db/app", "stomp://a:********@mq1,stomp://b:********@mq2", `password: '********'`, "batch: 7", "table: modulo.outbox", "every: 500ms"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("no %q in:\n%s", part, text)
 		}

@@ -33,8 +33,9 @@ type Config struct {
 	Retention Retention         `yaml:"retention"`
 	Jobs      map[string]rawJob `yaml:"jobs"`
 
-	jobs    []*jobs.Job
-	inForce map[string]rawJob // the jobs with all their defaults
+	jobs     []*jobs.Job
+	document yaml.Node // of the file
+	over     Overrides
 }
 
 // Database says where the rows are.
@@ -86,6 +87,12 @@ type HTTP struct {
 	Pprof bool `yaml:"pprof"`
 	// Listen is host:port; "off" or empty: nowhere. Nil: DefaultListen, or another port where that one is taken.
 	Listen *string `yaml:"listen"`
+	// Prefix is the path that API and dashboard stand under, as in /modulo; probes and metrics stay where they are.
+	Prefix    string   `yaml:"prefix"`
+	UsersFile string   `yaml:"users_file"` // of name:bcrypt or name:bcrypt:write; empty: nobody logs in
+	ReadOnly  *bool    `yaml:"read_only"`  // nil: changes only after a login or, without users, from this machine
+	Payloads  bool     `yaml:"payloads"`   // show bodies of messages
+	Hosts     []string `yaml:"hosts"`      // names that are answered without a login, besides localhost and addresses
 }
 
 // What Config.Traces can be. Empty is off.
@@ -123,6 +130,7 @@ type Overrides struct {
 	Every                  *time.Duration
 	Cron, Timezone         string
 	JobNames               []string // only these jobs
+	Environment            []string // names of the flags whose values came from the environment
 }
 
 // Load reads the file (none if path is empty) and applies the overrides. The errors are for the operator: each says
@@ -166,9 +174,10 @@ func defaults() *Config {
 }
 
 func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
-	var document, second yaml.Node
+	var second yaml.Node
+	document := &c.document
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	if err := decoder.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
+	if err := decoder.Decode(document); err != nil && !errors.Is(err, io.EOF) {
 		return readable(err)
 	}
 	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
@@ -177,7 +186,7 @@ func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
 	if err := unknownKeys(text); err != nil {
 		return err
 	}
-	if err := expandAll(&document, lookup); err != nil {
+	if err := expandAll(document, lookup); err != nil {
 		return err
 	}
 	return readable(document.Decode(c))
@@ -268,6 +277,7 @@ func tagOf(value string) string {
 }
 
 func (c *Config) apply(over Overrides) error {
+	c.over = over
 	if over.DatabaseURL != "" {
 		c.Database.URL = over.DatabaseURL
 	}
@@ -298,17 +308,13 @@ func (c *Config) apply(over Overrides) error {
 			problems = append(problems, fmt.Errorf("job %q is not in the configuration; it has: %s", name, strings.Join(c.names(), ", ")))
 		}
 	}
-	c.inForce = map[string]rawJob{}
 	for _, name := range c.names() {
 		if len(over.JobNames) > 0 && !slices.Contains(over.JobNames, name) {
 			continue
 		}
 		raw := c.Jobs[name]
 		job, err := raw.job(name, over)
-		if !job.Stated {
-			raw.Workers = nil // a default is nothing that somebody stated
-		}
-		c.inForce[name] = raw
+		c.Jobs[name] = raw
 		job.Message.Reserved = []string{strings.ToLower(c.Broker.TokenPrefix)}
 		problems = append(problems, err, c.checkFence(job))
 		c.jobs = append(c.jobs, job)
@@ -357,7 +363,12 @@ func (r Retention) check() error {
 	return errors.Join(problems...)
 }
 
+var httpPrefix = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
+
 func (c *Config) checkHTTP() error {
+	if !httpPrefix.MatchString(c.HTTP.Prefix) {
+		return fmt.Errorf("http.prefix %q: want a path without a slash at its end, as in /modulo", c.HTTP.Prefix)
+	}
 	address, _ := c.Listen()
 	if address == "" {
 		return nil

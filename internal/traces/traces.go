@@ -76,13 +76,16 @@ func (e *Exporter) Run(ctx context.Context) {
 	defer e.client.http.CloseIdleConnections()
 	tick := time.NewTicker(sendEvery)
 	defer tick.Stop()
+	sending, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(farewell, cut) })()
 	var batch []*tracepb.Span
 	failing := false
-	send := func(ctx context.Context) {
+	send := func() {
 		if len(batch) == 0 {
 			return
 		}
-		err := e.send(ctx, batch)
+		err := e.send(sending, batch)
 		if err != nil && !failing {
 			e.log.Warn().Err(err).Int("spans", len(batch)).Msg("traces are dropped; rows are not affected")
 		} else if err == nil && failing {
@@ -96,20 +99,18 @@ func (e *Exporter) Run(ctx context.Context) {
 		case list := <-e.queue:
 			e.queued.Add(-int64(len(list)))
 			if batch = append(batch, list...); len(batch) >= maxSent && ctx.Err() == nil {
-				send(ctx)
+				send()
 			}
 			continue
 		case <-tick.C:
-			send(ctx)
+			send()
 			continue
 		case <-ctx.Done():
 		}
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-		defer cancel()
 		for left := len(e.queue); left > 0; left-- {
 			batch = append(batch, <-e.queue...)
 		}
-		send(last)
+		send()
 		return
 	}
 }
