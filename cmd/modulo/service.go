@@ -79,6 +79,7 @@ func (f *serviceFlags) farewell() time.Duration { return f.shutdownTimeout - f.g
 type service struct {
 	*jobs.Service
 	db      *store.DB
+	jobs    []*jobs.Job
 	broker  broker.Broker
 	sources map[string]*store.Source
 }
@@ -92,6 +93,7 @@ type opening struct {
 	maxWorkers int
 	alone      bool             // as the only instance
 	monitor    *monitor.Monitor // optional
+	site       *site            // optional
 	log        zerolog.Logger
 }
 
@@ -139,12 +141,16 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, err
 	}
+	fronts := map[string]*jobs.Front{}
+	for name, source := range sources {
+		fronts[name] = jobs.NewFront(source.Front)
+	}
 	observer, instanceObserver := o.observers()
 	newWorker := func(_ context.Context, job *jobs.Job, owned jobs.Owned, lease *jobs.Lease) (*jobs.Worker, error) {
 		rows := sources[job.Name].Worker(owned.Shard)
 		return jobs.NewWorker(jobs.WorkerConfig{
 			Job: job, Shard: owned.Shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(token(job, owned.Shard, rows)),
-			Unsettled: owned.Unsettled, Lease: lease, Log: o.log, Grace: o.grace,
+			Front: fronts[job.Name], Unsettled: owned.Unsettled, Lease: lease, Log: o.log, Grace: o.grace,
 			Observer: observer,
 		})
 	}
@@ -155,7 +161,7 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, exit(exitUsage, err)
 	}
-	return &service{workers, db, mq, sources}, nil
+	return &service{workers, db, c.JobList(), mq, sources}, nil
 }
 
 // token says which token a worker keeps on the broker; nil where repeats are taken.

@@ -32,7 +32,9 @@ type Config struct {
 	Retention Retention         `yaml:"retention"`
 	Jobs      map[string]rawJob `yaml:"jobs"`
 
-	jobs []*jobs.Job
+	jobs     []*jobs.Job
+	document yaml.Node // of the file
+	over     Overrides
 }
 
 // Database says where the rows are.
@@ -82,6 +84,12 @@ type Ownership struct {
 type HTTP struct {
 	// Listen is host:port; "off" or empty: nowhere. Nil: DefaultListen, or another port where that one is taken.
 	Listen *string `yaml:"listen"`
+	// Prefix is the path that API and dashboard stand under, as in /modulo; probes and metrics stay where they are.
+	Prefix    string   `yaml:"prefix"`
+	UsersFile string   `yaml:"users_file"` // of name:bcrypt or name:bcrypt:write; empty: nobody logs in
+	ReadOnly  *bool    `yaml:"read_only"`  // nil: changes only after a login or, without users, from this machine
+	Payloads  bool     `yaml:"payloads"`   // show bodies of messages
+	Hosts     []string `yaml:"hosts"`      // names that are answered without a login, besides localhost and addresses
 }
 
 // Retention says how long rows are kept that nobody needs any more. 0: for ever.
@@ -111,6 +119,7 @@ type Overrides struct {
 	Every                  *time.Duration
 	Cron, Timezone         string
 	JobNames               []string // only these jobs
+	Environment            []string // names of the flags whose values came from the environment
 }
 
 // Load reads the file (none if path is empty) and applies the overrides. The errors are for the operator: each says
@@ -153,9 +162,10 @@ func defaults() *Config {
 }
 
 func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
-	var document, second yaml.Node
+	var second yaml.Node
+	document := &c.document
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	if err := decoder.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
+	if err := decoder.Decode(document); err != nil && !errors.Is(err, io.EOF) {
 		return readable(err)
 	}
 	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
@@ -164,7 +174,7 @@ func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
 	if err := unknownKeys(text); err != nil {
 		return err
 	}
-	if err := expandAll(&document, lookup); err != nil {
+	if err := expandAll(document, lookup); err != nil {
 		return err
 	}
 	return readable(document.Decode(c))
@@ -255,6 +265,7 @@ func tagOf(value string) string {
 }
 
 func (c *Config) apply(over Overrides) error {
+	c.over = over
 	if over.DatabaseURL != "" {
 		c.Database.URL = over.DatabaseURL
 	}
@@ -284,7 +295,9 @@ func (c *Config) apply(over Overrides) error {
 		if len(over.JobNames) > 0 && !slices.Contains(over.JobNames, name) {
 			continue
 		}
-		job, err := c.Jobs[name].job(name, over)
+		raw := c.Jobs[name]
+		job, err := raw.job(name, over)
+		c.Jobs[name] = raw
 		job.Message.Reserved = []string{strings.ToLower(c.Broker.TokenPrefix)}
 		problems = append(problems, err, c.checkFence(job))
 		c.jobs = append(c.jobs, job)
@@ -333,7 +346,12 @@ func (r Retention) check() error {
 	return errors.Join(problems...)
 }
 
+var httpPrefix = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
+
 func (c *Config) checkHTTP() error {
+	if !httpPrefix.MatchString(c.HTTP.Prefix) {
+		return fmt.Errorf("http.prefix %q: want a path without a slash at its end, as in /modulo", c.HTTP.Prefix)
+	}
 	address, _ := c.Listen()
 	if address == "" {
 		return nil
