@@ -60,7 +60,7 @@ func TestChangeUnderLoad(t *testing.T) {
 	look.shows("7 workers are in force") // by the stream: nobody reloads
 	look.awaits(`document.querySelectorAll("#workers tbody tr").length === 7`)
 	look.awaits(`[...document.querySelectorAll("#workers tbody .mark")].every((m) => /delivering|idle/.test(m.textContent))`)
-	look.silent()
+	look.check("/jobs/outbox", "after a change", severe, "")
 	inserted := stop()
 	s.drained()
 	if k, done := one[int](s, workersSQL), one[int](s, "select count(*) from modulo.outbox where done_at is not null"); k != 7 || done != inserted {

@@ -59,6 +59,10 @@ http: {payloads: true}
 	row := one[int64](s, "select row_id from modulo.failures where last_error like '%bad name%'")
 	look := s.open("/", browser.Look{})
 	entry := s.retryOne(look, row)
+	look.visit("/settings")
+	look.click("#doctor")
+	look.shows("Run the checks again")
+	look.shows("broker: login")
 
 	for _, path := range allPages {
 		number := row

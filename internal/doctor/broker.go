@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"modulo/broker"
@@ -21,7 +22,7 @@ func (e *examination) broker(ctx context.Context, tokens []stomp.TokenName) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, brokerPatience)
 	defer cancel()
-	found, err := mq.Inspect(ctx, tokens)
+	found, err := inspect(ctx, mq, tokens)
 	switch {
 	case stomp.IsDenied(err):
 		e.note(group, "token-rights", Failure, e.rights(), "the login is refused access to a token queue: %s", err)
@@ -39,6 +40,28 @@ func (e *examination) broker(ctx context.Context, tokens []stomp.TokenName) {
 	if e.Canary {
 		e.canary(ctx, mq)
 	}
+}
+
+// A token that its worker replaces just now may be seen twice, or not at all: what is wrong has to stay wrong.
+const (
+	recounts     = 3
+	recountPause = 200 * time.Millisecond
+)
+
+func inspect(ctx context.Context, mq broker.Broker, tokens []stomp.TokenName) (stomp.Inspection, error) {
+	found, err := mq.Inspect(ctx, tokens)
+	for range recounts {
+		if err != nil || !slices.ContainsFunc(found.Counts, func(count int) bool { return count != 1 }) {
+			break
+		}
+		select {
+		case <-time.After(recountPause):
+		case <-ctx.Done():
+			return found, context.Cause(ctx)
+		}
+		found, err = mq.Inspect(ctx, tokens)
+	}
+	return found, err
 }
 
 // rights are what the login needs.
