@@ -231,9 +231,15 @@ func (d *sending) publishOnce(ctx context.Context, messages []Message) (failed *
 		w.Observer.Confirmed(w.id, messages[i:i+1])
 		d.confirmed = append(d.confirmed, messages[i].RowID)
 	}
+	deniedToAll := failed.Fault == FaultMessage && failed.Denied && w.builder.oneDestination()
+	if deniedToAll {
+		failed.Fault = FaultConfiguration // a missing right, which no row can help
+	}
 	for _, r := range failed.Refused {
 		known[r.Index] = true
-		d.refuse(messages[r.Index], r.Reason)
+		if !deniedToAll {
+			d.refuse(messages[r.Index], r.Reason)
+		}
 	}
 	for i := range messages {
 		if !known[i] {
@@ -246,7 +252,7 @@ func (d *sending) publishOnce(ctx context.Context, messages []Message) (failed *
 
 // doubt remembers the messages that the broker may hold although it did not say so.
 func (w *Worker) doubt(failed *PublishError, open []Message) {
-	nothingStored := w.Publisher.Atomic() || failed.Fault == FaultMessage && len(failed.Refused) == 0
+	nothingStored := w.Publisher.Atomic() || len(failed.Refused) == 0 && (failed.Fault == FaultMessage || failed.Fault == FaultConfiguration)
 	if failed.Fault != FaultConnection && nothingStored {
 		return
 	}

@@ -37,3 +37,9 @@ func (db *DB) NextEpoch(ctx context.Context) (int64, error) {
 	}
 	return epoch, nil
 }
+
+// RetentionLimits are the settings of a Sweep's transactions, for a session.
+const RetentionLimits = "set enable_seqscan = off; set enable_bitmapscan = off"
+
+// SQL lets tests look at the plans of a Sweep.
+func (s *Sweep) SQL() (walk, remove string) { return s.kind.walk + " limit 1000", s.kind.remove }

@@ -42,6 +42,9 @@ func buffers(t testing.TB, plan string) int {
 	return hit + read/10
 }
 
+// fromCursor is an index condition on a parameter that is known when the statement runs only.
+var fromCursor = regexp.MustCompile(`Index Cond: \(id >= \$\d\)`)
+
 // The fetch uses the index of pending rows, reads them in order without sorting, and touches few pages, whatever the
 // statistics say.
 func TestFetchPlan(t *testing.T) {
@@ -60,7 +63,7 @@ func TestFetchPlan(t *testing.T) {
 					for _, from := range []int64{jobs.FirstID, 190_000} {
 						plan := f.plan(settings, source.FetchSQL(shard), "bigint, bigint", fmt.Sprintf("%d, 1000", from))
 						where := fmt.Sprintf("%s, %s, worker %d of %d from %d, ordered %v", when, session, shard.Number, shard.Of, from, job.Ordered)
-						if !strings.Contains(plan, "Index Scan using outbox_pending") || !strings.Contains(plan, "Index Cond: (id >= $1)") ||
+						if !strings.Contains(plan, "Index Scan using outbox_pending") || !fromCursor.MatchString(plan) ||
 							strings.Contains(plan, "Sort") || strings.Contains(plan, "Seq Scan on outbox") {
 							t.Errorf("%s:\n%s", where, plan)
 						}
@@ -72,7 +75,7 @@ func TestFetchPlan(t *testing.T) {
 			}
 		}
 	}
-	// 5,000 rows, 30 to a page, and two probes of failures for each of the 1,000 that are wanted.
+	// 5,000 rows, 30 to a page, and in the ordered job a probe of failures for each of the 1,000 that are wanted.
 	check("all pending", 8000)
 	f.exec("update modulo.outbox set done_at = now() where id % 100 <> 0")
 	f.exec("vacuum modulo.outbox")

@@ -60,8 +60,8 @@ func newStatements(job *jobs.Job, table *Table, binary bool) statements {
 		age:     "null::float8",
 	}
 	if c := table.Column("created_at"); tellsAge(table) && c.baseType == "timestamptz" {
-		// By the time when this row is read. The difference of numbers: that of times is an error for infinity.
-		s.age = "date_part('epoch', clock_timestamp()) - date_part('epoch', t.created_at)"
+		// By the time of the first row: a clock read once. The difference of numbers: that of times is an error for infinity.
+		s.age = "(select date_part('epoch', clock_timestamp())) - date_part('epoch', t.created_at)"
 	}
 	if job.Source.ShardBy != "" {
 		s.key = quoteName(job.Source.ShardBy)

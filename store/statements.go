@@ -100,11 +100,13 @@ func (s *statements) notFailed() string {
 		quoteText(s.job), s.keyText(), s.id)
 }
 
-// notParked leaves out rows with a record of a failure. "offset 0" keeps the look-up a probe of the index per row; as a
-// join it can become a hash of all failures.
+// notParked leaves out rows with a record of a failure. What is beyond the last such row, which is nearly everything,
+// needs no look-up. "offset 0" keeps the look-up a probe of the index per row; as a join it can become a hash of all
+// failures.
 func (s *statements) notParked() string {
-	return fmt.Sprintf("  and not exists (select from modulo.failures as f where f.job = %s\n"+
-		"    and f.row_id = t.%s offset 0)\n", quoteText(s.job), s.id)
+	return fmt.Sprintf("  and (t.%[1]s > coalesce((select max(f.row_id) from modulo.failures as f where f.job = %[2]s), %[3]d)\n"+
+		"    or not exists (select from modulo.failures as f where f.job = %[2]s and f.row_id = t.%[1]s offset 0))\n",
+		s.id, quoteText(s.job), int64(jobs.FirstID))
 }
 
 // due selects the failures whose next attempt has come: timeline, row_id, attempts, mark_only, pending (null: no longer), then

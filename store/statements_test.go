@@ -19,7 +19,7 @@ func TestStatements(t *testing.T) {
 	outbox := statements{
 		job: "outbox", table: `"modulo"."outbox"`, id: `"id"`, where: "done_at is null", doneSet: "done_at = now()",
 		payload: `(t."payload")::text`, fields: []string{`"destination"`, `"event_id"`, `"headers"`}, batch: 1000,
-		age:      "date_part('epoch', clock_timestamp()) - date_part('epoch', t.created_at)",
+		age:      "(select date_part('epoch', clock_timestamp())) - date_part('epoch', t.created_at)",
 		timeline: timeline,
 	}
 	odd := statements{

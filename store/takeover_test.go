@@ -44,3 +44,22 @@ func TestTakeoverReasons(t *testing.T) {
 		t.Fatalf("owned %+v, want 2", owned)
 	}
 }
+
+// Workers in the share of an instance whose lease lasts are nobody else's meanwhile, dead or alive; those beyond the limits
+// of all wait for more instances.
+func TestReservedWorkers(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 4)
+	limited := f.start(func(cfg *store.OwnershipConfig) { cfg.MaxWorkers = 1 })
+	if state := limited.step(); state.Unowned != 3 || state.Reserved != 0 {
+		t.Errorf("alone: %d unowned, %d reserved", state.Unowned, state.Reserved)
+	}
+	f.start() // and never ticks
+	if state := limited.step(); state.Unowned != 3 || state.Reserved != 3 {
+		t.Errorf("beside one that could take them: %d unowned, %d reserved", state.Unowned, state.Reserved)
+	}
+	f.exec("update modulo.instances set expires_at = clock_timestamp() where max_workers is null")
+	if state := limited.step(); state.Unowned != 3 || state.Reserved != 0 {
+		t.Errorf("after its lease: %d unowned, %d reserved", state.Unowned, state.Reserved)
+	}
+}

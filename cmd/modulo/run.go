@@ -85,7 +85,7 @@ func (a *app) runService(ctx context.Context, c *config.Config, flags *serviceFl
 	if err != nil {
 		return err
 	}
-	if err := s.runMonitored(ctx, o, settings); err != nil {
+	if err := s.besideRetention(ctx, c, o, func() error { return s.runMonitored(ctx, o, settings) }); err != nil {
 		return err
 	}
 	if took := time.Since(<-asked); took > flags.shutdownTimeout {

@@ -29,6 +29,7 @@ type Config struct {
 	Broker    Broker            `yaml:"broker"`
 	Ownership Ownership         `yaml:"ownership"`
 	HTTP      HTTP              `yaml:"http"`
+	Retention Retention         `yaml:"retention"`
 	Jobs      map[string]rawJob `yaml:"jobs"`
 
 	jobs     []*jobs.Job
@@ -54,7 +55,7 @@ type Broker struct {
 	Password       string   `yaml:"password"`
 	PasswordFile   string   `yaml:"password_file"`
 	VirtualHost    string   `yaml:"virtual_host"`
-	Heartbeat      Duration `yaml:"heartbeat"`
+	Heartbeat      Duration `yaml:"heartbeat"` // both ways; 0 or less: none, which `repeats: none` does not allow
 	ReceiptTimeout Duration `yaml:"receipt_timeout"`
 	Confirm        string   `yaml:"confirm"`
 	Window         int      `yaml:"window"`
@@ -90,6 +91,20 @@ type HTTP struct {
 	Payloads  bool     `yaml:"payloads"`   // show bodies of messages
 	Hosts     []string `yaml:"hosts"`      // names that are answered without a login, besides localhost and addresses
 }
+
+// Retention says how long rows are kept that nobody needs any more. 0: for ever.
+type Retention struct {
+	Done   Duration `yaml:"done"`   // rows of modulo.outbox that are done: then they are deleted
+	Failed Duration `yaml:"failed"` // failed rows that wait for a person: then they are discarded
+	Audit  Duration `yaml:"audit"`  // entries of modulo.audit: then they are deleted
+	Every  Duration `yaml:"every"`  // between looks for old rows
+}
+
+// minRetention is short enough for every use, and too long for a typing error like 7s instead of 7d.
+const (
+	minRetention = Duration(time.Minute)
+	minLook      = Duration(100 * time.Millisecond)
+)
 
 // DefaultListen can be reached from this machine only.
 const DefaultListen = "127.0.0.1:8080"
@@ -142,6 +157,7 @@ func defaults() *Config {
 			Lease: Duration(timing.Lease), Heartbeat: Duration(timing.Heartbeat),
 			Margin: Duration(timing.Margin), Tick: Duration(timing.Tick),
 		},
+		Retention: Retention{Every: Duration(time.Minute)},
 	}
 }
 
@@ -263,7 +279,7 @@ func (c *Config) apply(over Overrides) error {
 		c.Broker.Window = *over.Window
 	}
 	c.HTTP.Listen = cmp.Or(over.HTTP, c.HTTP.Listen)
-	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership(), c.checkHTTP()}
+	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership(), c.checkHTTP(), c.Retention.check()}
 	if c.Broker.Window < 1 {
 		problems = append(problems, fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window))
 	}
@@ -283,13 +299,22 @@ func (c *Config) apply(over Overrides) error {
 		job, err := raw.job(name, over)
 		c.Jobs[name] = raw
 		job.Message.Reserved = []string{strings.ToLower(c.Broker.TokenPrefix)}
-		problems = append(problems, err)
+		problems = append(problems, err, c.checkFence(job))
 		c.jobs = append(c.jobs, job)
 	}
 	return errors.Join(problems...)
 }
 
 var tokenPrefix = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+
+// checkFence: a broker that expects no heart-beats leaves the token in the hands of an owner that is cut off, for ever.
+func (c *Config) checkFence(job *jobs.Job) error {
+	if job.Repeats == jobs.RepeatsNone && c.Broker.Heartbeat <= 0 {
+		return fmt.Errorf("job %s: repeats: none needs heart-beats, by which the broker notices that an owner is cut off: broker.heartbeat is %s, the default is %s",
+			job.Name, time.Duration(c.Broker.Heartbeat), time.Duration(defaults().Broker.Heartbeat))
+	}
+	return nil
+}
 
 func (c *Config) checkDatabase() error {
 	if c.Database.MaxConns < 2 || c.Database.MaxConns > 10_000 {
@@ -306,6 +331,19 @@ func (c *Config) checkOwnership() error {
 		return fmt.Errorf("ownership: %w", err)
 	}
 	return nil
+}
+
+func (r Retention) check() error {
+	var problems []error
+	for name, keep := range map[string]Duration{"done": r.Done, "failed": r.Failed, "audit": r.Audit} {
+		if keep != 0 && keep < minRetention {
+			problems = append(problems, fmt.Errorf("retention.%s: %s is less than %s", name, time.Duration(keep), time.Duration(minRetention)))
+		}
+	}
+	if r.Every < minLook {
+		problems = append(problems, fmt.Errorf("retention.every: %s is less than %s", time.Duration(r.Every), time.Duration(minLook)))
+	}
+	return errors.Join(problems...)
 }
 
 var httpPrefix = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
@@ -380,6 +418,9 @@ func (c *Config) JobList() []*jobs.Job { return c.jobs }
 // BrokerConfig is the broker part as the package broker wants it.
 func (c *Config) BrokerConfig() broker.Config {
 	b := c.Broker
+	if b.Heartbeat <= 0 {
+		b.Heartbeat = -1 // 0 would be the default
+	}
 	return broker.Config{
 		URL: b.URL, Username: b.Username, Password: b.Password, VirtualHost: b.VirtualHost,
 		TLS:       broker.TLS{CAFile: b.TLS.CAFile, CertFile: b.TLS.CertFile, KeyFile: b.TLS.KeyFile, ServerName: b.TLS.ServerName},

@@ -45,6 +45,7 @@ type Monitor struct {
 	database database
 	schema   error // of the last check
 	jobs     map[string]*job
+	listens  *bool // whether inserts are heard of; nil: no job listens
 }
 
 var (

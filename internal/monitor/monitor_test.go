@@ -83,6 +83,8 @@ func TestNames(t *testing.T) {
 		documented[found[1]] = true
 	}
 	m := newMonitor()
+	m.Listens(true)
+	m.Passed(orders, jobs.Outcome{}, nil)
 	m.jobs["orders"].sample = sample{time.Now(), store.Backlog{Aged: true, Workers: make([]store.WorkerBacklog, 2)}}
 	families, err := m.registry.Gather()
 	if err != nil {

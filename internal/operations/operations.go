@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"modulo/internal/config"
@@ -28,17 +27,18 @@ type Config struct {
 // Console is all that can be seen and done. Safe for concurrent use.
 type Console struct {
 	Config
-	jobs    map[string]*jobs.Job
-	history history
-	queue   chan *queued
-
-	mu       sync.Mutex
+	jobs     map[string]*jobs.Job
 	overview overview
+	history  history
+	queue    chan *queued
 }
 
 // New returns a console. Only Watch keeps the history and does queued repairs; all else works without it.
 func New(cfg Config) *Console {
-	c := &Console{Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued)}
+	c := &Console{
+		Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued),
+		overview: overview{turn: make(chan struct{}, 1)},
+	}
 	for _, job := range cfg.Jobs {
 		c.jobs[job.Name] = job
 	}

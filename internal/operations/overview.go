@@ -14,17 +14,21 @@ type Overview struct {
 // overviewAge is how long an overview serves everybody who asks: any number of open dashboards cost no more than one.
 const overviewAge = time.Second
 
-// overview is the last one that was made, and what came of it.
+// overview is the last one that was made.
 type overview struct {
+	turn chan struct{} // held while one is made; what follows belongs to the holder
 	last Overview
-	err  error
 }
 
 // Overview returns all jobs of the configuration, in the order of their names. It may be a second old.
 func (c *Console) Overview(ctx context.Context) (Overview, error) {
-	c.mu.Lock() // who comes meanwhile waits for the same answer
-	defer c.mu.Unlock()
-	if time.Since(c.overview.last.At) < overviewAge && c.overview.err == nil {
+	select {
+	case c.overview.turn <- struct{}{}: // who comes meanwhile waits for the same answer
+		defer func() { <-c.overview.turn }()
+	case <-ctx.Done():
+		return Overview{}, context.Cause(ctx)
+	}
+	if time.Since(c.overview.last.At) < overviewAge {
 		return c.overview.last, nil
 	}
 	o := Overview{At: time.Now().UTC(), Jobs: []Job{}}
@@ -35,7 +39,7 @@ func (c *Console) Overview(ctx context.Context) (Overview, error) {
 		}
 		o.Jobs = append(o.Jobs, job)
 	}
-	c.overview = overview{last: o}
+	c.overview.last = o
 	return o, nil
 }
 

@@ -6,8 +6,8 @@ from (
   where (
 a = 1 or b -- either
   )
-  and not exists (select from modulo.failures as f where f.job = 'it''s'
-    and f.row_id = t."Ord-er" offset 0)
+  and (t."Ord-er" > coalesce((select max(f.row_id) from modulo.failures as f where f.job = 'it''s'), -9223372036854775808)
+    or not exists (select from modulo.failures as f where f.job = 'it''s' and f.row_id = t."Ord-er" offset 0))
   order by t."Ord-er"
   limit $2
 ) as pending (shard_key, id, created)

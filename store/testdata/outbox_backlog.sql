@@ -6,8 +6,8 @@ from (
   where (
 done_at is null
   )
-  and not exists (select from modulo.failures as f where f.job = 'outbox'
-    and f.row_id = t."id" offset 0)
+  and (t."id" > coalesce((select max(f.row_id) from modulo.failures as f where f.job = 'outbox'), -9223372036854775808)
+    or not exists (select from modulo.failures as f where f.job = 'outbox' and f.row_id = t."id" offset 0))
   order by t."id"
   limit $2
 ) as pending (shard_key, id, created)

@@ -8,7 +8,7 @@ from (
   limit $3
 ) as f
 left join lateral (
-  select true as pending, t."id"::bigint, null::text, (t."payload")::text, t."destination"::text, t."event_id"::text, t."headers"::text, date_part('epoch', clock_timestamp()) - date_part('epoch', t.created_at)
+  select true as pending, t."id"::bigint, null::text, (t."payload")::text, t."destination"::text, t."event_id"::text, t."headers"::text, (select date_part('epoch', clock_timestamp())) - date_part('epoch', t.created_at)
   from "modulo"."outbox" as t
   where t."id" = f.row_id and (
 done_at is null
