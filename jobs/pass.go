@@ -90,9 +90,17 @@ func stopped(ctx context.Context, err error) error {
 // fetch returns the next batch without the rows that are in flight, and counts it as in flight.
 func (w *Worker) fetch(ctx context.Context) (flight, error) {
 	w.fetching.Lock()
-	from := w.cursor.from(time.Now())
+	from, sweep := w.cursor.from(time.Now())
+	since := w.cursor.since
 	flying := w.inFlight.snapshot()
 	w.fetching.Unlock()
+	if sweep {
+		front, err := w.Front.start(ctx, since)
+		if err != nil {
+			return flight{}, err
+		}
+		from = w.skip(front)
+	}
 
 	started := time.Now()
 	batch, err := w.Rows.Fetch(ctx, from)
@@ -127,6 +135,12 @@ func (w *Worker) land(ids []int64) {
 	w.fetching.Lock()
 	defer w.fetching.Unlock()
 	w.inFlight.end(ids)
+}
+
+func (w *Worker) skip(front int64) (from int64) {
+	w.fetching.Lock()
+	defer w.fetching.Unlock()
+	return w.cursor.skip(front)
 }
 
 func (w *Worker) sweep() {

@@ -23,6 +23,7 @@ type WorkerConfig struct {
 	Rows      Rows
 	Failures  Failures
 	Publisher Publisher
+	Front     *Front // of the job; optional
 	// Unsettled says that an earlier owner may have left confirmed rows without their marks.
 	Unsettled bool
 	// Lease ends the fetching and cuts the sending when it is lost; what is confirmed is marked all the same.

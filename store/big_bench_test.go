@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"runtime/metrics"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +31,7 @@ type bigTable struct {
 	create string
 	insert string // %d rows
 	done   string // the rows where %s
+	widen  string
 	job    func() *jobs.Job
 }
 
@@ -39,6 +42,7 @@ var bigTables = []bigTable{
 		create: "create table none ()",
 		insert: "insert into modulo.outbox (key, payload) select 'k' || i %% 10000, repeat('x', 128) from generate_series(1, %d) as i",
 		done:   "update modulo.outbox as t set done_at = now() where %s",
+		widen:  "update modulo.outbox set payload = repeat(md5(id::text), 3125)",
 		job:    outboxJob,
 	},
 	{
@@ -48,6 +52,7 @@ var bigTables = []bigTable{
 			create index on invoice (id) where (status = 'APPROVED' and sent_at is null)`,
 		insert: "insert into invoice (customer_id, status, total, note) select i %% 10000, 'APPROVED', i, repeat('x', 128) from generate_series(1, %d) as i",
 		done:   "update invoice as t set sent_at = now() where %s",
+		widen:  "update invoice set note = repeat(md5(id::text), 3125)",
 		job:    invoiceJob,
 	},
 }
@@ -70,6 +75,7 @@ var bigStates = []struct {
 	{"small", "small", nil},         // a tenth of -rows, all pending
 	{"scattered", "scattered", nil}, // one of ten rows is pending, and vacuum has been there
 	{"pending", "pending", nil},     // all
+	{"wide", "wide", nil},           // a thousandth of -rows, with 100 kB each
 	{"held", "pending", func(f *fixture, table bigTable) { // the same, behind as many dead entries that a snapshot keeps
 		f.holdSnapshot()
 		f.exec(fmt.Sprintf(table.done, "true"))
@@ -90,6 +96,9 @@ func (table bigTable) loadBase(f *fixture, base string) {
 		f.exec(fmt.Sprintf(table.insert, *bigRows/10))
 	case "pending":
 		f.exec(fmt.Sprintf(table.insert, *bigRows))
+	case "wide":
+		f.exec(fmt.Sprintf(table.insert, *bigRows/1000))
+		f.exec(table.widen)
 	case "scattered":
 		f.exec(fmt.Sprintf(table.insert, *bigRows))
 		f.exec(fmt.Sprintf(table.done, "id % 10 <> 3"))
@@ -99,8 +108,8 @@ func (table bigTable) loadBase(f *fixture, base string) {
 
 // BenchmarkBigTable drains big tables by all workers of a job at once, to a broker that confirms everything at once: what
 // remains is the database, and what Modulo asks of it. An operation is a drain. Reported are rows per second, the last
-// tenth of the rows against the first (last/first), and how long fetch and mark took per row, waiting for the processor
-// included.
+// tenth of the rows against the first (last/first), how long fetch and mark took per row, waiting for the processor
+// included, and the peak of the heap.
 func BenchmarkBigTable(b *testing.B) {
 	pg := testservers.OwnPostgres(b, local.PostgresConfig{Settings: []string{"shared_buffers=1GB", "max_wal_size=16GB", "checkpoint_timeout=30min"}})
 	lines := bufio.NewReader(os.Stdin)
@@ -122,14 +131,15 @@ func BenchmarkBigTable(b *testing.B) {
 						job := table.job()
 						job.Message.Allow, job.Message.MaxBody = []string{"/queue/*"}, jobs.DefaultMaxBody
 						d := newDrain(f, job, workers)
-						f.exec("checkpoint")
 						if *bigStep {
 							fmt.Fprintln(os.Stderr, "loaded")
 							_, _ = lines.ReadString('\n')
 						}
+						d.warm()
 						b.StartTimer()
-						d.run()
+						peak := peakHeap(d.run)
 						b.StopTimer()
+						b.ReportMetric(float64(peak>>20), "peak-MiB")
 						if *bigStep {
 							fmt.Fprintln(os.Stderr, "measured")
 						}
@@ -166,10 +176,34 @@ func newBigFixture(b *testing.B, url string) *fixture {
 	return &fixture{t: b, url: url, DB: open(b, store.Config{URL: url, MaxConns: 16}), conn: connect(b, url)}
 }
 
+// peakHeap is the most bytes of the heap, garbage included, that were in use while f ran.
+func peakHeap(f func()) (peak uint64) {
+	runtime.GC()
+	ended := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		for {
+			metrics.Read(sample)
+			peak = max(peak, sample[0].Value.Uint64())
+			select {
+			case <-ended:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	})
+	f()
+	close(ended)
+	watching.Wait()
+	return peak
+}
+
 // drain is one pass of all workers of a job.
 type drain struct {
 	f       *fixture
 	workers []*jobs.Worker
+	table   string
 	pending int
 
 	mu          sync.Mutex
@@ -183,13 +217,14 @@ type drain struct {
 
 func newDrain(f *fixture, job *jobs.Job, workers int) *drain {
 	source := f.source(job)
-	d := &drain{f: f}
+	front := jobs.NewFront(source.Front)
+	d := &drain{f: f, table: job.Source.Table}
 	d.pending = column[int](f, fmt.Sprintf("select count(*)::int from %s as t where %s", job.Source.Table, job.Source.Where))[0]
 	for number := range workers {
 		rows := source.Worker(jobs.Shard{Number: number, Of: workers})
 		worker, err := jobs.NewWorker(jobs.WorkerConfig{
 			Job: job, Shard: jobs.Shard{Number: number, Of: workers}, Rows: rows, Failures: rows,
-			Publisher: willing{}, Grace: time.Minute, Observer: d, Log: zerolog.New(os.Stderr).Level(zerolog.WarnLevel),
+			Publisher: willing{}, Front: front, Grace: time.Minute, Observer: d, Log: zerolog.New(os.Stderr).Level(zerolog.WarnLevel),
 		})
 		if err != nil {
 			f.t.Fatal(err)
@@ -197,6 +232,12 @@ func newDrain(f *fixture, job *jobs.Job, workers int) *drain {
 		d.workers = append(d.workers, worker)
 	}
 	return d
+}
+
+// warm reads the table once, so that it is measured what is in memory.
+func (d *drain) warm() {
+	d.f.exec("select count(t.*) from " + d.table + " as t")
+	d.f.exec("checkpoint")
 }
 
 func (d *drain) run() {

@@ -49,7 +49,7 @@ func listenHTTP(ctx context.Context, c *config.Config, log zerolog.Logger) (net.
 	if err != nil {
 		return nil, exit(exitUsage, fmt.Errorf("http: %w", err))
 	}
-	log.Info().Stringer("address", listener.Addr()).Msg("http listens: /livez /readyz /metrics")
+	log.Info().Stringer("address", listener.Addr()).Msg("http listens: dashboard, /api/v1, /livez, /readyz, /metrics")
 	return listener, nil
 }
 

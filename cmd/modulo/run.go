@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"modulo/internal/config"
@@ -28,7 +29,7 @@ their receipts and marks, and the process ends with 0 within --shutdown-timeout.
 	}
 	flags.add(cmd)
 	cmd.Flags().IntVar(&flags.maxWorkers, "max-workers", 0, "most workers of this instance, of all jobs (default: no limit)")
-	cmd.Flags().StringVar(&flags.http, "http", config.DefaultListen, "`address` for the API, /livez, /readyz and /metrics; off: none")
+	cmd.Flags().StringVar(&flags.http, "http", config.DefaultListen, "`address` for the dashboard, the API, /livez, /readyz and /metrics; off: none")
 	return cmd
 }
 
@@ -50,18 +51,24 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 		return err
 	}
 	o := opening{patience: startPatience, grace: flags.grace(), farewell: flags.farewell(), maxWorkers: flags.maxWorkers, log: log}
-	o.monitor = monitor.New(monitor.Config{
-		Jobs: c.JobList(), Version: version(), Lease: c.Timing().Lease, Patience: c.Patience(), Log: log,
-	})
+	o.monitor = a.newMonitor(c, log)
 	if listener == nil {
 		return a.runService(ctx, c, flags, o)
 	}
-	o.site = new(site)
+	if o.site, err = a.newSite(c, log); err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	handler, err := routes(listener, c, o, log)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	return besideHTTP(listener, handler, log, func() error { return a.runService(ctx, c, flags, o) })
+}
+
+func (a *app) newMonitor(c *config.Config, log zerolog.Logger) *monitor.Monitor {
+	return monitor.New(monitor.Config{
+		Jobs: c.JobList(), Version: version(), Lease: c.Timing().Lease, Patience: c.Patience(), Log: log,
+	})
 }
 
 // runService is the service from waiting for the database to the clean stop.
@@ -100,15 +107,19 @@ func (s *service) runMonitored(ctx context.Context, o opening, settings []config
 	m := o.monitor
 	m.Runs()
 	defer context.AfterFunc(ctx, m.Stops)()
+	console := operations.New(operations.Config{
+		DB: s.db, Jobs: s.jobs, Sources: s.sources, Counted: m.Counted, Settings: settings,
+	})
+	if o.site != nil {
+		if err := o.site.open(console); err != nil {
+			return err
+		}
+		defer o.site.close()
+	}
 	beside, stop := context.WithCancel(ctx)
 	var others sync.WaitGroup
 	others.Go(func() { m.Tell(beside, s.db) })
 	if o.site != nil {
-		console := operations.New(operations.Config{
-			DB: s.db, Jobs: s.jobs, Sources: s.sources, Counted: m.Counted, Settings: settings,
-		})
-		o.site.open(console)
-		defer o.site.close()
 		others.Go(func() { m.Sample(beside, s.db, s.tables()) })
 		others.Go(func() { console.Watch(beside) })
 	}

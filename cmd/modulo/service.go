@@ -141,12 +141,16 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, err
 	}
+	fronts := map[string]*jobs.Front{}
+	for name, source := range sources {
+		fronts[name] = jobs.NewFront(source.Front)
+	}
 	observer, instanceObserver := o.observers()
 	newWorker := func(_ context.Context, job *jobs.Job, owned jobs.Owned, lease *jobs.Lease) (*jobs.Worker, error) {
 		rows := sources[job.Name].Worker(owned.Shard)
 		return jobs.NewWorker(jobs.WorkerConfig{
 			Job: job, Shard: owned.Shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(token(job, owned.Shard, rows)),
-			Unsettled: owned.Unsettled, Lease: lease, Log: o.log, Grace: o.grace,
+			Front: fronts[job.Name], Unsettled: owned.Unsettled, Lease: lease, Log: o.log, Grace: o.grace,
 			Observer: observer,
 		})
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -9,18 +10,55 @@ import (
 
 	"modulo/internal/api"
 	"modulo/internal/config"
+	"modulo/internal/dashboard"
+	"modulo/internal/doctor"
 	"modulo/internal/guard"
 	"modulo/internal/operations"
 )
 
 // site is what people are served: nothing before the service has opened its database, and after it has let it go.
 type site struct {
-	console atomic.Pointer[operations.Console]
+	settings dashboard.Config
+	console  atomic.Pointer[operations.Console]
+	pages    atomic.Pointer[dashboard.Dashboard]
+	closed   *dashboard.Dashboard // which says so
 }
 
-func (s *site) open(c *operations.Console)   { s.console.Store(c) }
-func (s *site) close()                       { s.console.Store(nil) }
+func (a *app) newSite(c *config.Config, log zerolog.Logger) (*site, error) {
+	s := &site{settings: dashboard.Config{Prefix: c.HTTP.Prefix, Version: version(), Log: log}}
+	s.settings.Doctor = func(ctx context.Context) doctor.Report {
+		examination := a.examination(true)
+		examination.Load = func() (*config.Config, error) { return c, nil } // as it is in force
+		return doctor.Examine(ctx, examination)
+	}
+	var err error
+	if s.closed, err = dashboard.New(s.settings); err != nil {
+		return nil, err
+	}
+	s.pages.Store(s.closed)
+	return s, nil
+}
+
+func (s *site) open(c *operations.Console) error {
+	settings := s.settings
+	settings.Console = c
+	pages, err := dashboard.New(settings)
+	if err != nil {
+		return err
+	}
+	s.console.Store(c)
+	s.pages.Store(pages)
+	return nil
+}
+
+func (s *site) close() {
+	s.console.Store(nil)
+	s.pages.Swap(s.closed).Close()
+}
+
 func (s *site) current() *operations.Console { return s.console.Load() }
+
+func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.pages.Load().ServeHTTP(w, r) }
 
 // routes are what the listener answers: probes and metrics to everybody, everything else behind the guard and the prefix.
 func routes(listener net.Listener, c *config.Config, o opening, log zerolog.Logger) (http.Handler, error) {
@@ -34,6 +72,7 @@ func routes(listener net.Listener, c *config.Config, o opening, log zerolog.Logg
 	mux.Handle("GET /metrics", o.monitor.Metrics())
 	guarded := http.NewServeMux()
 	guarded.Handle("/api/v1/", api.New(o.site.current, log))
+	guarded.Handle("/", o.site)
 	if c.HTTP.Prefix != "" {
 		mux.Handle("GET /{$}", http.RedirectHandler(c.HTTP.Prefix+"/", http.StatusFound))
 	}

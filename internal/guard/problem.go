@@ -2,6 +2,8 @@ package guard
 
 import (
 	"encoding/json"
+	"fmt"
+	"html"
 	"net/http"
 	"strings"
 )
@@ -14,10 +16,13 @@ type Problem struct {
 	Detail string `json:"detail,omitempty"` // for people
 }
 
-// Refuse answers with a problem; a browser that asked for a page gets a line to read.
+// Refuse answers with a problem; a browser that wants a page gets a plain one.
 func Refuse(w http.ResponseWriter, r *http.Request, status int, detail string) {
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {
-		http.Error(w, http.StatusText(status)+": "+detail, status)
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(status)
+		title := html.EscapeString(http.StatusText(status))
+		_, _ = fmt.Fprintf(w, `<!doctype html><html lang="en"><title>%s</title><h1>%[1]s</h1><p>%s</p></html>`, title, html.EscapeString(detail))
 		return
 	}
 	w.Header().Set("Content-Type", "application/problem+json")

@@ -84,6 +84,7 @@ func (c *Console) SetWorkers(ctx context.Context, by store.Actor, change store.W
 	if change.Workers < 1 || change.Workers > jobs.MaxWorkers {
 		return Change{}, &RangeError{"workers", change.Workers, 1, jobs.MaxWorkers}
 	}
+	defer c.forget()
 	before, err := c.DB.As(by).ChangeWorkers(ctx, change)
 	return changeOf(before), err
 }
@@ -107,17 +108,20 @@ func (c *Console) AbortChange(ctx context.Context, by store.Actor, job string) (
 	if _, err := c.DB.Control(ctx, job); err != nil {
 		return false, err
 	}
+	defer c.forget()
 	return c.DB.As(by).AbortChange(ctx, job)
 }
 
 // Pause stops a job in all instances, or lets it go on; store.ErrNoJob where it was never run.
 func (c *Console) Pause(ctx context.Context, by store.Actor, job string, paused bool) error {
+	defer c.forget()
 	known, err := c.DB.As(by).Pause(ctx, job, paused)
 	return orUnknown(known, err)
 }
 
 // Trigger begins a pass of every worker; store.ErrNoJob where the job was never run.
 func (c *Console) Trigger(ctx context.Context, by store.Actor, job string) error {
+	defer c.forget()
 	known, err := c.DB.As(by).Trigger(ctx, job)
 	return orUnknown(known, err)
 }

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// The last hour is kept in memory, a point per minute: it begins with the process.
+// The last hour is kept in memory, a point per HistoryStep: it begins with the process.
 const (
-	historyStep = time.Minute
-	historyLen  = 60
+	HistoryStep = 10 * time.Second
+	HistoryLen  = int(time.Hour / HistoryStep)
 )
 
-// Point is a minute of a job.
+// Point is a step of a job.
 type Point struct {
-	At            time.Time `json:"at"` // end of the minute
+	At            time.Time `json:"at"` // end of the step
 	Done          int64     `json:"done"`
 	Backlog       int       `json:"backlog"`
 	OldestSeconds float64   `json:"oldest_pending_age_seconds"`
@@ -40,7 +40,7 @@ func (c *Console) Watch(ctx context.Context) {
 	var watching sync.WaitGroup
 	watching.Go(func() { c.repairQueued(ctx) })
 	defer watching.Wait()
-	ticker := time.NewTicker(historyStep)
+	ticker := time.NewTicker(HistoryStep)
 	defer ticker.Stop()
 	for {
 		// What cannot be read leaves a gap in a chart; that the database is away is told elsewhere.
@@ -69,6 +69,6 @@ func (h *history) add(o Overview) {
 			continue
 		}
 		points := append(h.points[job.Job], Point{o.At, job.Done - before, job.Backlog, job.OldestSeconds, job.Failed})
-		h.points[job.Job] = points[max(0, len(points)-historyLen):]
+		h.points[job.Job] = points[max(0, len(points)-HistoryLen):]
 	}
 }

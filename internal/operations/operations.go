@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"modulo/internal/config"
@@ -27,18 +28,18 @@ type Config struct {
 // Console is all that can be seen and done. Safe for concurrent use.
 type Console struct {
 	Config
-	jobs     map[string]*jobs.Job
-	overview overview
-	history  history
-	queue    chan *queued
+	jobs    map[string]*jobs.Job
+	history history
+	queue   chan *queued
+
+	reading chan struct{} // held while an overview is made
+	mu      sync.Mutex
+	last    Overview
 }
 
 // New returns a console. Only Watch keeps the history and does queued repairs; all else works without it.
 func New(cfg Config) *Console {
-	c := &Console{
-		Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued),
-		overview: overview{turn: make(chan struct{}, 1)},
-	}
+	c := &Console{Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued), reading: make(chan struct{}, 1)}
 	for _, job := range cfg.Jobs {
 		c.jobs[job.Name] = job
 	}
