@@ -112,6 +112,8 @@ func (w *Worker) fetch(ctx context.Context) (flight, error) {
 	f := flight{ids: batch.IDs(), batch: batch}
 	if len(f.ids) > 0 {
 		w.inFlight.begin(f.ids)
+	} else {
+		batch.free()
 	}
 	return f, nil
 }
@@ -145,6 +147,7 @@ func (w *Worker) publishAll(ctx, finish context.Context, fetched <-chan flight, 
 		}
 		w.leaveAside(&f.batch)
 		done, err := w.deliver(finish, f.batch, &w.suspects, outcome)
+		f.batch.free()
 		w.open.begin(done)
 		confirmed <- delivery{ids: f.ids, done: done}
 		if err != nil {
