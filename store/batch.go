@@ -39,12 +39,12 @@ func newRowLimit(batch, batchBytes int) rowLimit {
 }
 
 // reached says whether a result of so many rows ended at a limit, full being that of the bytes. It sets the next one:
-// a quarter above what fitted, or back towards the batch.
+// a little above what fitted, or back towards the batch. What was asked for in vain costs K row scans a row.
 func (l *rowLimit) reached(rows int, full bool) bool {
 	asked := l.rows
 	switch {
 	case full:
-		l.rows = min(int64(rows+rows/4+1), l.batch)
+		l.rows = min(int64(rows+rows/16+1), l.batch)
 	case int64(rows) == asked:
 		l.rows = min(2*asked, l.batch)
 	}

@@ -121,6 +121,7 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, errors.New("database URL: " + unparsable(err))
 	}
+	pc.AfterConnect = registerIDs
 	pc.MaxConns = int32(orDefault(cfg.MaxConns, defaultMaxConns))
 	conn := pc.ConnConfig
 	conn.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
