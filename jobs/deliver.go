@@ -111,7 +111,7 @@ func (d *sending) send(finish context.Context, messages []Message) error {
 		}
 		return err
 	}
-	if slices.ContainsFunc(messages, d.suspects.hasMessage) {
+	if d.suspects.strikes > 0 && slices.ContainsFunc(messages, d.suspects.hasMessage) {
 		d.suspects.clear()
 	}
 	return nil
@@ -217,6 +217,7 @@ func (d *sending) publishOnce(ctx context.Context, messages []Message) (failed *
 	if err == nil {
 		w.carried = time.Now()
 		w.Observer.Confirmed(w.id, messages)
+		d.confirmed = slices.Grow(d.confirmed, len(messages))
 		for i := range messages {
 			d.confirmed = append(d.confirmed, messages[i].RowID)
 		}

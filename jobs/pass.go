@@ -125,6 +125,8 @@ func (w *Worker) fetch(ctx context.Context) (flight, error) {
 		f.trace = w.trace(len(f.ids))
 		f.trace.did(StepFetch, len(f.ids), started, nil)
 		w.inFlight.begin(f.ids)
+	} else {
+		batch.free()
 	}
 	return f, nil
 }
@@ -164,6 +166,7 @@ func (w *Worker) publishAll(ctx, finish context.Context, fetched <-chan flight, 
 		}
 		w.leaveAside(&f.batch)
 		done, err := w.deliver(finish, f.batch, &w.suspects, outcome, f.trace)
+		f.batch.free()
 		w.open.begin(done)
 		confirmed <- delivery{ids: f.ids, done: done, trace: f.trace}
 		if err != nil {

@@ -159,6 +159,7 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	}
 	workers, err := jobs.NewService(jobs.ServiceConfig{
 		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Wakeups: wakeups, Farewell: o.farewell,
+		Waiting:  func(ctx context.Context, job string) (bool, error) { return sources[job].Waiting(ctx) },
 		Observer: instanceObserver, Log: o.log,
 	})
 	if err != nil {
