@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -431,6 +432,26 @@ func FuzzBuild(f *testing.F) {
 	})
 }
 
+// outboxBatch are rows of the outbox with these headers.
+func outboxBatch(job *Job, headers map[string]string) Batch {
+	values := map[string]string{"destination": "/queue/modulo.events", "event_id": "0198c0de-7d6a-7cc2-a0e3-5a2b1c3d4e5f", "type": "Paid", "key": "customer-1"}
+	maps.Copy(values, headers)
+	batch := Batch{Rows: make([]Row, 1000)}
+	for i := range batch.Rows {
+		batch.Rows[i] = rowOf(job, int64(i), strings.Repeat("p", 200), values)
+	}
+	return batch
+}
+
+// Once it has its memory, a builder allocates nothing. Not parallel: it counts.
+func TestBuildAllocations(t *testing.T) {
+	job := outboxJob()
+	builder, batch := newBuilder(t, job), outboxBatch(job, nil)
+	if n := testing.AllocsPerRun(10, func() { builder.Build(batch) }); n > 0 {
+		t.Errorf("%.0f allocations per 1000 rows", n)
+	}
+}
+
 // BenchmarkBuild is the outbox with and without headers of the row; allocations per row are what counts.
 func BenchmarkBuild(b *testing.B) {
 	for name, headers := range map[string]map[string]string{
@@ -438,15 +459,7 @@ func BenchmarkBuild(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			job := outboxJob()
-			values := map[string]string{"destination": "/queue/modulo.events", "event_id": "0198c0de-7d6a-7cc2-a0e3-5a2b1c3d4e5f", "type": "Paid", "key": "customer-1"}
-			for field, value := range headers {
-				values[field] = value
-			}
-			batch := Batch{Rows: make([]Row, 1000)}
-			for i := range batch.Rows {
-				batch.Rows[i] = rowOf(job, int64(i), strings.Repeat("p", 200), values)
-			}
-			builder := newBuilder(b, job)
+			builder, batch := newBuilder(b, job), outboxBatch(job, headers)
 			b.ReportAllocs()
 			for b.Loop() {
 				builder.Build(batch)

@@ -14,6 +14,7 @@ import (
 type crew struct {
 	job       *Job
 	newWorker NewWorkerFunc
+	lookout   *lookout // nil: every trigger is passed on
 	log       zerolog.Logger
 
 	mu        sync.Mutex     // the clock triggers from goroutines of its own
@@ -35,9 +36,9 @@ type runner struct {
 	ended    chan struct{} // closed when the worker has returned, after owned.Rest was set
 }
 
-func newCrew(job *Job, newWorker NewWorkerFunc, log zerolog.Logger) *crew {
+func newCrew(job *Job, newWorker NewWorkerFunc, waiting Waiting, log zerolog.Logger) *crew {
 	return &crew{
-		job: job, newWorker: newWorker, runners: map[int]*runner{},
+		job: job, newWorker: newWorker, lookout: newLookout(job, waiting), runners: map[int]*runner{},
 		log: log.With().Str("job", job.Name).Logger(),
 	}
 }

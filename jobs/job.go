@@ -84,6 +84,16 @@ type Batch struct {
 	Rows   []Row
 	Binary bool // the payload column is bytea
 	More   bool // the batch stopped at a limit: there may be more rows behind its last id
+	// Free lets a later batch use the memory of this one, whose rows must not be looked at any more. It may be called from
+	// any goroutine, once, or never. Nil: there is nothing to be gained.
+	Free func()
+}
+
+// free is for a batch that nobody looks at any more.
+func (b Batch) free() {
+	if b.Free != nil {
+		b.Free()
+	}
 }
 
 // IDs lists the ids of the batch in order.

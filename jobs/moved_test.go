@@ -20,7 +20,7 @@ func TestCrewBeginsAnewWhenTheDatabaseMoved(t *testing.T) {
 		crew := newCrew(job, func(_ context.Context, job *Job, owned Owned, lease *Lease) (*Worker, error) {
 			started++
 			return NewWorker(WorkerConfig{Job: job, Shard: owned.Shard, Rows: c, Failures: c, Publisher: c, Lease: lease})
-		}, zerolog.Nop())
+		}, nil, zerolog.Nop())
 		m := &membership{lease: newLease(time.Now().Add(time.Hour)), ended: make(chan struct{}, 1)}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer func() { cancel(); m.working.Wait(); m.lease.lose() }()

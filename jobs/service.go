@@ -20,6 +20,7 @@ type ServiceConfig struct {
 	Ownership Ownership
 	NewWorker NewWorkerFunc
 	Timing    Timing
+	Waiting   Waiting // optional
 	// Wakeups is for the jobs that listen; nil if there are none.
 	Wakeups Wakeups
 	// Farewell is how long a stop may take for giving back and leaving, after the workers have ended. A database that
@@ -45,7 +46,7 @@ func NewService(config ServiceConfig) (*Service, error) {
 	}
 	s := &Service{ServiceConfig: config}
 	for _, job := range config.Jobs {
-		s.crews = append(s.crews, newCrew(job, config.NewWorker, config.Log))
+		s.crews = append(s.crews, newCrew(job, config.NewWorker, config.Waiting, config.Log))
 	}
 	return s, nil
 }
@@ -58,7 +59,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	for _, c := range s.crews {
-		if err := clock.add(c.job.Name, c.job.Schedule, func() { s.Observer.Due(c.job.Name); c.trigger() }); err != nil {
+		if err := clock.add(c.job.Name, c.job.Schedule, func() { s.Observer.Due(c.job.Name); c.tick() }); err != nil {
 			return errors.Join(err, clock.stop())
 		}
 	}
@@ -67,6 +68,11 @@ func (s *Service) Run(ctx context.Context) error {
 	defer listening.Wait()
 	wake, stopListening := context.WithCancel(ctx)
 	defer stopListening()
+	for _, c := range s.crews {
+		if c.lookout != nil {
+			listening.Go(func() { c.look(wake) })
+		}
+	}
 	if slices.ContainsFunc(s.Jobs, func(job *Job) bool { return job.Listen }) {
 		ears := &hearing{tell: s.Observer.Listens}
 		ears.listens(false)

@@ -49,7 +49,7 @@ func TestCrewRemembersWhatTheLastOwnerLeft(t *testing.T) {
 		crew := newCrew(validJob(), func(_ context.Context, job *Job, owned Owned, lease *Lease) (*Worker, error) {
 			started = append(started, owned.Rest)
 			return NewWorker(WorkerConfig{Job: job, Shard: owned.Shard, Rows: c, Failures: c, Publisher: c, Lease: lease})
-		}, zerolog.Nop())
+		}, nil, zerolog.Nop())
 		m := &membership{lease: newLease(time.Now().Add(time.Hour)), ended: make(chan struct{}, 1)}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer func() { cancel(); m.working.Wait(); m.lease.lose() }()

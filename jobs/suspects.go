@@ -45,8 +45,11 @@ func (s *suspects) single() (id int64, ok bool) {
 
 // split cuts messages into the parts to publish, in order: as they are where nothing is suspect.
 func (s *suspects) split(messages []Message) [][]Message {
+	if s.strikes == 0 {
+		return [][]Message{messages}
+	}
 	first := slices.IndexFunc(messages, s.hasMessage)
-	if s.strikes == 0 || first < 0 {
+	if first < 0 {
 		return [][]Message{messages}
 	}
 	end := first + 1

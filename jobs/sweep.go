@@ -88,6 +88,9 @@ func (f *inFlight) snapshot() inFlight { return inFlight{slices.Clone(f.batches)
 
 func (f *inFlight) holds(id int64) bool {
 	return slices.ContainsFunc(f.batches, func(batch []int64) bool {
+		if id < batch[0] || id > batch[len(batch)-1] {
+			return false // nearly always: what is fetched next lies behind
+		}
 		_, found := slices.BinarySearch(batch, id)
 		return found
 	})

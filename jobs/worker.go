@@ -32,6 +32,7 @@ type WorkerConfig struct {
 	// Grace is how long the batches in flight may take to finish once the worker is told to stop.
 	Grace    time.Duration
 	Observer Observer // optional
+	Tracer   Tracer   // optional: nil costs nothing
 }
 
 // Worker is one of the K instances of a job: it drains the rows it owns, pass after pass. Its methods are called from

@@ -25,6 +25,16 @@ type RetentionConfig struct {
 	Lease  time.Duration // how long a process that is gone keeps others from going on; default 3m
 }
 
+// The kinds of rows that are removed.
+const (
+	kindDone   = "done"
+	kindFailed = "failed"
+	kindAudit  = "audit"
+)
+
+// RetentionKinds lists them.
+func RetentionKinds() []string { return []string{kindDone, kindFailed, kindAudit} }
+
 const (
 	defaultRetentionBatch = 1000
 	defaultRetentionLease = 3 * time.Minute
@@ -103,7 +113,7 @@ func doneKind(onOutbox []*jobs.Job) sweepKind {
 		fmt.Fprintf(&old, "\n  and (\n%s\n  ) is not true", strings.ReplaceAll(job.Source.Where, "%", "%%"))
 	}
 	return sweepKind{
-		name: "done",
+		name: kindDone,
 		walk: fmt.Sprintf(`select t.id, coalesce(`+old.String()+`, false),
   t.created_at >= now() - make_interval(secs => $2::float8)
 from modulo.outbox as t where t.id > (select $1::bigint) order by t.id`, "$2"),
@@ -114,7 +124,7 @@ from modulo.outbox as t where t.id > (select $1::bigint) order by t.id`, "$2"),
 }
 
 var auditKind = sweepKind{
-	name: "audit",
+	name: kindAudit,
 	walk: `select id, at < now() - make_interval(secs => $2::float8), at >= now() - make_interval(secs => $2::float8)
 from modulo.audit where id > (select $1::bigint) order by id`,
 	remove: `delete from modulo.audit where id = any($1::bigint[]) and at < now() - make_interval(secs => $2::float8)`,
@@ -124,7 +134,7 @@ from modulo.audit where id > (select $1::bigint) order by id`,
 // deleted here: it keeps a pending row from being sent. Rows that were delivered and cannot be marked stay.
 func failedKind(job string) sweepKind {
 	return sweepKind{
-		name: "failed", job: job,
+		name: kindFailed, job: job,
 		walk: `select row_id, failed_at is not null and not delivered and failed_at < now() - make_interval(secs => $2::float8), false
 from modulo.failures where job = ` + quoteText(job) + ` and row_id > (select $1::bigint) order by row_id`,
 		remove: `update modulo.failures set discarded_at = now(), failed_at = null, next_attempt_at = now(), updated_at = now()
@@ -192,7 +202,7 @@ func (s *Sweep) begin(now time.Time) bool {
 		s.began, s.whole = now, true
 		s.position, s.frontier = math.MinInt64, math.MinInt64
 	}
-	return s.whole || s.kind.name != "failed"
+	return s.whole || s.kind.name != kindFailed
 }
 
 // walk is one batch.
@@ -277,4 +287,25 @@ func (s *Sweep) look(ctx context.Context, tx pgx.Tx, w *walk) (old []int64, err 
 		w.position = w.frontier // the next round goes on there
 	}
 	return old, errors.Join(err, rows.Err())
+}
+
+// Retained is how far the removal of one kind of rows has come, by whichever process.
+type Retained struct {
+	Kind    string
+	Removed int64
+	Swept   time.Time // when all rows had been looked at the last time; zero: never
+}
+
+const retainedSQL = `select subject, removed, coalesce(swept_at, '0001-01-01Z') from modulo.retention order by subject`
+
+// Retained lists the kinds that were ever removed.
+func (db *DB) Retained(ctx context.Context) ([]Retained, error) {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	rows, err := db.pool.Query(ctx, retainedSQL)
+	if err != nil {
+		return nil, fmt.Errorf("look at retention: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Retained])
+	return list, wrap("look at retention", err)
 }

@@ -19,8 +19,8 @@ type Source struct {
 	created bool // there is a created_at that tells a row's age
 
 	// Texts of sql that do not depend on the worker.
-	due, clear, pending, mark, settle, park, front string
-	fetchFormats, dueFormats                       pgx.QueryResultFormats
+	due, clear, pending, mark, settle, park, front, waiting string
+	fetchFormats, dueFormats                                pgx.QueryResultFormats
 }
 
 // OpenSource checks a job against its real table and builds its SQL. The error joins a *Problem for everything that is
@@ -45,8 +45,17 @@ func newSource(db *DB, job *jobs.Job, table *Table, binary bool) *Source {
 	s.sql.timeline = db.timeline
 	s.due, s.clear, s.pending = s.sql.due(), s.sql.clear(), s.sql.pending()
 	s.mark, s.settle, s.park, s.front = s.sql.mark(), s.sql.settle(), s.sql.park(), s.sql.front()
+	s.waiting = s.sql.waiting()
 	s.fetchFormats, s.dueFormats = resultFormats(fetchHead, len(s.sql.fields), binary), resultFormats(dueHead, len(s.sql.fields), binary)
 	return s
+}
+
+// Waiting says whether any worker of the job would find rows now, pending or due.
+func (s *Source) Waiting(ctx context.Context) (is bool, err error) {
+	ctx, cancel := s.db.bounded(ctx)
+	defer cancel()
+	err = s.db.pool.QueryRow(ctx, s.waiting).Scan(&is)
+	return is, wrap("look for rows of job "+s.sql.job, err)
 }
 
 func newStatements(job *jobs.Job, table *Table, binary bool) statements {

@@ -115,6 +115,13 @@ func (s *statements) notParked() string {
 		s.id, quoteText(s.job), int64(jobs.FirstID))
 }
 
+// waiting says whether a fetch of any worker, or due, would find something.
+func (s *statements) waiting() string {
+	return fmt.Sprintf("select exists (select from (\n  select from %s as t\n  where (\n%s\n  )\n%s  order by t.%s\n  limit 1\n) as r)\n"+
+		"or exists (select from modulo.failures as f where f.job = %s and f.failed_at is null and f.next_attempt_at <= now())",
+		s.table, s.where, s.notFailed(), s.id, quoteText(s.job))
+}
+
 // due selects the failures whose next attempt has come: timeline, row_id, attempts, mark_only, pending (null: no longer), then
 // the columns of a Row. $1 is K, $2 is w, $3 the most rows wanted, $4 the id to start from. "offset 0" keeps the order by
 // row_id from choosing the primary key, which also has the rows that wait for a person, and makes the look-up of a row a

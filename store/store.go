@@ -3,9 +3,11 @@
 package store
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/url"
 	"os"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -24,6 +27,7 @@ const (
 	defaultBatchBytes       = 4 << 20
 	defaultApplicationName  = "modulo"
 	connectTimeout          = 5 * time.Second
+	readBuffer              = 64 << 10 // of a connection: pgx alone asks for 8 kB at a time
 )
 
 // closePatience is how long Close waits for a server that does not answer goodbyes.
@@ -45,8 +49,8 @@ type Config struct {
 	MaxConns int
 	// StatementTimeout ends each call that takes longer, waiting for a connection included.
 	StatementTimeout time.Duration
-	// BatchBytes is where a batch stops although there are more rows: bytes of payload, key and fields. A batch has
-	// at least one row.
+	// BatchBytes is where a batch stops although there are more rows: bytes of payload, key and fields, and what a row
+	// takes besides; with many workers it is less, see jobBytes. A batch has at least one row.
 	BatchBytes      int
 	ApplicationName string
 }
@@ -117,8 +121,12 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, errors.New("database URL: " + unparsable(err))
 	}
+	pc.AfterConnect = registerIDs
 	pc.MaxConns = int32(orDefault(cfg.MaxConns, defaultMaxConns))
 	conn := pc.ConnConfig
+	conn.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readBuffer), w)
+	}
 	// Behind a pooler notifications for others may come, and pgx would keep them.
 	conn.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) {}
 	if conn.ConnectTimeout == 0 {

@@ -23,11 +23,14 @@ const (
 
 // WorkerRows is what one worker sees of its table and its failures: it implements jobs.Rows and jobs.Failures.
 type WorkerRows struct {
-	source *Source
-	shard  jobs.Shard
-	fetch  string
+	source     *Source
+	shard      jobs.Shard
+	fetch      string
+	batchBytes int
 
 	fetchLimit, dueLimit rowLimit
+
+	memory memoryPool
 
 	timeline int64 // of the server that its rows came from; 0: there was none yet
 }
@@ -39,8 +42,14 @@ var (
 
 // Worker returns the rows and failures of one worker of the job.
 func (s *Source) Worker(shard jobs.Shard) *WorkerRows {
-	limit := newRowLimit(s.sql.batch, s.db.batchBytes)
-	return &WorkerRows{source: s, shard: shard, fetch: s.sql.fetch(shard), fetchLimit: limit, dueLimit: limit}
+	most := batchBytes(shard.Of, s.db.batchBytes)
+	limit := newRowLimit(s.sql.batch, most)
+	return &WorkerRows{source: s, shard: shard, fetch: s.sql.fetch(shard), batchBytes: most, fetchLimit: limit, dueLimit: limit}
+}
+
+// reader returns a rowReader; head is how many columns the caller reads.
+func (w *WorkerRows) reader(head int, memory rowMemory) rowReader {
+	return rowReader{head: head, fields: len(w.source.sql.fields), limit: w.batchBytes, rowMemory: memory}
 }
 
 // Fetch implements jobs.Rows.
@@ -52,9 +61,8 @@ func (w *WorkerRows) Fetch(ctx context.Context, from int64) (jobs.Batch, error) 
 		return jobs.Batch{}, w.failed("fetch", err)
 	}
 	defer result.Close()
-	reader := rowReader{head: fetchHead, fields: len(w.source.sql.fields)}
-	full := false
-	for !full && result.Next() {
+	reader := w.reader(fetchHead, w.memory.take())
+	for !reader.full() && result.Next() {
 		var err error
 		if len(reader.rows) == 0 {
 			err = w.pinText(result.RawValues()[0])
@@ -65,13 +73,17 @@ func (w *WorkerRows) Fetch(ctx context.Context, from int64) (jobs.Batch, error) 
 		if err != nil {
 			return jobs.Batch{}, w.failed("fetch", err)
 		}
-		full = reader.size >= w.source.db.batchBytes
 	}
 	result.Close()
 	if err := result.Err(); err != nil {
 		return jobs.Batch{}, w.failed("fetch", err)
 	}
-	return reader.batch(w.source.binary, w.fetchLimit.reached(len(reader.rows), full)), nil
+	if len(reader.rows) == 0 {
+		w.memory.clear() // a worker at rest keeps none
+	}
+	batch := reader.batch(w.source.binary, w.fetchLimit.reached(len(reader.rows), reader.full()))
+	batch.Free = func() { w.memory.put(reader.rowMemory, w.batchBytes) }
+	return batch, nil
 }
 
 // Pending implements jobs.Rows.
@@ -86,7 +98,7 @@ func (w *WorkerRows) Pending(ctx context.Context, ids []int64) (jobs.Batch, erro
 		return jobs.Batch{}, w.failed("look for pending rows", err)
 	}
 	defer result.Close()
-	reader := rowReader{head: fetchHead, fields: len(w.source.sql.fields)}
+	reader := w.reader(fetchHead, rowMemory{})
 	for result.Next() {
 		err := w.pinText(result.RawValues()[0])
 		if err == nil {
@@ -154,15 +166,14 @@ func (w *WorkerRows) readDue(ctx context.Context, from int64) (batch jobs.Batch,
 		return jobs.Batch{}, nil, err
 	}
 	defer result.Close()
-	reader := rowReader{head: dueHead, fields: len(w.source.sql.fields)}
+	reader := w.reader(dueHead, rowMemory{})
 	var read, attempts int
 	var id, timeline int64
 	var markOnly bool
 	var pending *bool
 	head := make([]any, dueHead+4+reader.fields)
 	head[0], head[1], head[2], head[3], head[4] = &timeline, &id, &attempts, &markOnly, &pending
-	full := false
-	for ; !full && result.Next(); read++ {
+	for ; !reader.full() && result.Next(); read++ {
 		if err := result.Scan(head...); err != nil {
 			return jobs.Batch{}, nil, err
 		}
@@ -178,13 +189,12 @@ func (w *WorkerRows) readDue(ctx context.Context, from int64) (batch jobs.Batch,
 			return jobs.Batch{}, nil, err
 		}
 		row.Attempts, row.MarkOnly = attempts, markOnly
-		full = reader.size >= w.source.db.batchBytes
 	}
 	result.Close()
 	if err := result.Err(); err != nil {
 		return jobs.Batch{}, nil, err
 	}
-	return reader.batch(w.source.binary, w.dueLimit.reached(read, full)), gone, nil
+	return reader.batch(w.source.binary, w.dueLimit.reached(read, reader.full())), gone, nil
 }
 
 // Park implements jobs.Failures.

@@ -254,14 +254,14 @@ func TestFetchStopsAtLimits(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.exec(ownTable + `insert into own (id, payload) select i, repeat('x', 1000) from generate_series(1, 250) as i`)
-	db := open(t, store.Config{URL: f.url, BatchBytes: 20_000})
+	db := open(t, store.Config{URL: f.url, BatchBytes: 60_000})
 	source, _, err := db.OpenSource(t.Context(), tableJob("own"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	worker := source.Worker(jobs.Shard{Of: 1})
 	ids, largest := fetchAll(t, worker)
-	if len(ids) != 250 || !slices.IsSorted(ids) || largest != 20 {
+	if len(ids) != 250 || !slices.IsSorted(ids) || largest != 40 { // 1,512 bytes each
 		t.Errorf("read %d rows, at most %d of 1000 bytes at once", len(ids), largest)
 	}
 	f.exec("update own set payload = repeat('y', 100000) where id = 1")

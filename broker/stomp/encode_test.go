@@ -46,7 +46,7 @@ func TestAppendSend(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			if err := check(&test.message); err != nil {
+			if err := check(&test.message, nil); err != nil {
 				t.Fatal(err)
 			}
 			if got := appendSend(nil, test.dialect, []byte(test.common), test.receipt, &test.message); string(got) != test.want {
@@ -92,14 +92,14 @@ func TestCheck(t *testing.T) {
 		"_AMQ_DUPL_ID":            header("_AMQ_DUPL_ID", "1"),
 		"many headers":            {Destination: "/queue/a", Headers: make([]jobs.Header, maxHeaders+1)},
 	} {
-		if err := check(&m); err == nil {
+		if err := check(&m, nil); err == nil {
 			t.Errorf("%s: not refused", name)
 		} else if len(err.Error()) > 1000 {
 			t.Errorf("%s: an error of %d bytes", name, len(err.Error()))
 		}
 	}
 	m := header("a", strings.Repeat(":", maxHeaderLine/2))
-	if err := check(&m); err != nil {
+	if err := check(&m, nil); err != nil {
 		t.Errorf("longest value: %v", err)
 	}
 }
@@ -115,7 +115,7 @@ func FuzzEncode(f *testing.F) {
 			Destination: destination, EventID: value1, Body: body, Binary: binary,
 			Headers: []jobs.Header{{Name: name1, Value: value1}, {Name: name2, Value: value2}},
 		}
-		if check(&m) != nil {
+		if check(&m, nil) != nil {
 			return
 		}
 		d, common, receipt := dialect{server: server(kind % 4), javaText: kind >= 4}, "", uint64(17)
@@ -187,9 +187,32 @@ func BenchmarkAppendSend(b *testing.B) {
 	b.SetBytes(int64(len(appendSend(nil, dialect{}, common, 0, &m))))
 	b.ReportAllocs()
 	for b.Loop() {
-		if check(&m) != nil {
+		if check(&m, nil) != nil {
 			b.Fatal("refused")
 		}
 		buffer = appendSend(buffer[:0], dialect{}, common, 0, &m)
+	}
+}
+
+// Neither the last gate nor a frame allocates anything. Not parallel: it counts.
+func TestEncodeAllocations(t *testing.T) {
+	messages := make([]jobs.Message, 100)
+	for i := range messages {
+		messages[i] = jobs.Message{
+			Destination: "/queue/modulo.events", EventID: []byte("0198c2f0-7c1e-7000-8000-000000000000"), Body: bytes.Repeat([]byte("x"), 512),
+			Headers: []jobs.Header{{Name: "event_id", Value: []byte("0198c2f0-7c1e-7000-8000-000000000000")}, {Name: "worker", Value: []byte("3/8")}},
+		}
+	}
+	buffer, common := make([]byte, 0, 1<<20), []byte("transaction:1\n")
+	if n := testing.AllocsPerRun(10, func() {
+		if refusals := checkAll(messages); len(refusals) > 0 {
+			t.Error(refusals)
+		}
+		b := buffer
+		for i := range messages {
+			b = appendSend(b, dialect{server: classic}, common, 0, &messages[i])
+		}
+	}); n > 0 {
+		t.Errorf("%.0f allocations per 100 messages", n)
 	}
 }

@@ -181,10 +181,13 @@ func (p *Publisher) publish(ctx context.Context, messages []jobs.Message, open [
 // checkAll lists the messages that must not be sent. Nothing is on the wire yet.
 func checkAll(messages []jobs.Message) []jobs.Refusal {
 	var refusals []jobs.Refusal
+	var last []jobs.Header
 	for i := range messages {
-		if err := check(&messages[i]); err != nil {
+		if err := check(&messages[i], last); err != nil {
 			refusals = append(refusals, jobs.Refusal{Index: i, Reason: err.Error()})
+			continue
 		}
+		last = messages[i].Headers
 	}
 	return refusals
 }
@@ -230,9 +233,9 @@ func (p *Publisher) nextReceipts(n int) (first uint64) {
 // Frames are collected in one buffer per publisher and written when it holds bufferStep bytes. A body of largeBody or
 // more is written from where it is.
 const (
-	bufferStep = 128 << 10
-	largeBody  = 64 << 10
-	keptBuffer = 512 << 10
+	bufferStep = 64 << 10
+	largeBody  = 32 << 10
+	keptBuffer = 256 << 10
 )
 
 // sendMessage adds a SEND frame to the buffer and writes the buffer when it is full. conn.writing is held.

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"crypto/rand"
 	"encoding/json"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"modulo/internal/bench"
@@ -40,9 +44,7 @@ func TestBench(t *testing.T) {
 			t.Errorf("%s: no allocations or no memory: %+v", c.Name, c.Median)
 		}
 	}
-	if n := one[int](f, "select count(*) from pg_database where datname like 'modulo\\_bench\\_%'"); n > 0 {
-		t.Errorf("%d databases left behind", n)
-	}
+	f.mustHaveDropped(told)
 	if n := one[int](f, "select count(*) from modulo.jobs"); n > 0 {
 		t.Errorf("%d jobs in the database of others", n)
 	}
@@ -57,4 +59,52 @@ func TestBenchRefusals(t *testing.T) {
 	s.refuses(exitUsage, []string{"--broker-url"}, "bench", "--database-url", "postgres://127.0.0.1:1/nowhere")
 	s.refuses(exitUsage, []string{"confirm \"maybe\""}, "bench", "--confirm", "maybe")
 	s.refuses(exitUsage, []string{"rounds"}, "bench", "--rounds", "0")
+}
+
+// mustHaveDropped fails the test if the database that a benchmark made is still there.
+func (f *fixture) mustHaveDropped(told *output) {
+	f.t.Helper()
+	name := regexp.MustCompile(`modulo_bench_\w+`).FindString(told.String())
+	if name == "" || one[int](f, "select count(*) from pg_database where datname = $1", name) > 0 {
+		f.t.Errorf("the database %q is there, or was never made:\n%s", name, told.String())
+	}
+}
+
+// TestBenchInterrupted: Ctrl-C in the middle of a round leaves nothing behind.
+func TestBenchInterrupted(t *testing.T) {
+	t.Parallel()
+	database, mq := testservers.Database(t), testservers.Broker(t)
+	f := fixtureOn(t, database, mq)
+	dir := t.TempDir()
+	f.env = map[string]string{"TMPDIR": dir}
+	running, told := f.process("bench", "--database-url", database, "--broker-url", mq.URL(), "--cases", "modulo", "--workers", "2",
+		"--rows", "1000")
+	await(t, "a round", func() bool { return strings.Contains(told.String(), "warm-up") })
+	sendSignal(t, running.Process, syscall.SIGINT)
+	if code := exitCode(t, running, told); code != 130 {
+		t.Errorf("exit code %d\n%s", code, told.String())
+	}
+	f.mustHaveDropped(told)
+	if left, err := filepath.Glob(dir + "/*"); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+	if left := processesIn(t, dir); len(left) > 0 {
+		t.Errorf("still running: %v", left)
+	}
+}
+
+// TestBenchWithoutRights: who may not make a database is told so, and nothing is made.
+func TestBenchWithoutRights(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	role := "bench_" + strings.ToLower(rand.Text()[:8])
+	f.exec("create role " + role + " login password 'secret'")
+	address, err := url.Parse(f.env["DATABASE_URL"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	address.User = url.UserPassword(role, "secret")
+	f.refuses(exitRefused, []string{"create database modulo_bench_", "permission denied"},
+		"bench", "--database-url", address.String(), "--broker-url", f.mq.URL())
+	f.exec("drop role " + role)
 }

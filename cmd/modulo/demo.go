@@ -114,7 +114,7 @@ func (a *app) demoOn(ctx context.Context, flags demoFlags) (err error) {
 		return err
 	}
 	o := opening{grace: 15 * time.Second, farewell: 5 * time.Second, log: log}
-	o.monitor = a.newMonitor(c, log)
+	o.monitor = a.newMonitor(c, nil, log)
 	if flags.exit {
 		return a.demoService(ctx, c, o, app, flags)
 	}

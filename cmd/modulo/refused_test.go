@@ -92,6 +92,28 @@ func TestRefusedRows(t *testing.T) {
 	}
 
 	f.refuses(exitUsage, []string{"connect"}, "once", "--broker-url", withLogin(f.mq, "writer", "guess"))
+	f.checkDoctor(asWriter, asOwner)
+}
+
+// checkDoctor: a login without rights on the tokens, which exist by now, is told apart from one that is wrong.
+func (f *fixture) checkDoctor(asWriter, asOwner string) {
+	f.t.Helper()
+	told := f.exits(exitDoctor, "doctor", "--broker-url", asWriter).stdout
+	for _, words := range []string{
+		"FAIL  token-rights: the login is refused access to a token queue", "WARN  canary: the login is refused access to /queue/modulo.token.canary",
+		"-> give it read, write and admin on modulo.token.>",
+	} {
+		if !strings.Contains(told, words) {
+			f.t.Errorf("no %q in:\n%s", words, told)
+		}
+	}
+	told = f.exits(exitDoctor, "doctor", "--broker-url", withLogin(f.mq, "writer", "guess")).stdout
+	if !strings.Contains(told, "FAIL  login:") || strings.Contains(told, "canary") {
+		f.t.Errorf("a wrong password:\n%s", told)
+	}
+	if told := f.ok("doctor", "--broker-url", asOwner); !strings.Contains(told, "came back in") {
+		f.t.Errorf("no canary:\n%s", told)
+	}
 }
 
 // TestDeniedJob: all rows of a job go to a queue to which the login may not write. That is no fault of theirs: they stay as

@@ -13,6 +13,7 @@ import (
 	"modulo/internal/config"
 	"modulo/internal/monitor"
 	"modulo/internal/operations"
+	"modulo/internal/traces"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -30,6 +31,8 @@ their receipts and marks, and the process ends with 0 within --shutdown-timeout.
 	flags.add(cmd)
 	cmd.Flags().IntVar(&flags.maxWorkers, "max-workers", 0, "most workers of this instance, of all jobs (default: no limit)")
 	cmd.Flags().StringVar(&flags.http, "http", config.DefaultListen, "`address` for the dashboard, the API, /livez, /readyz and /metrics; off: none")
+	cmd.Flags().BoolVar(&flags.pprof, "pprof", false, "answer /debug/pprof/ to callers on this machine")
+	cmd.Flags().StringVar(&flags.traces, "traces", "", "otlp: send traces to the collector of the OTEL_EXPORTER_OTLP_* variables (default off)")
 	return cmd
 }
 
@@ -46,14 +49,24 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	if err != nil {
 		return err
 	}
+	exporter, err := a.exporter(c, log)
+	if err != nil {
+		return err
+	}
 	listener, err := listenHTTP(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	o := opening{patience: startPatience, grace: flags.grace(), farewell: flags.farewell(), maxWorkers: flags.maxWorkers, log: log}
-	o.monitor = a.newMonitor(c, log)
+	if exporter != nil {
+		o.tracer = exporter
+	}
+	work := func() error {
+		return besideTraces(ctx, exporter, func() error { return a.runService(ctx, c, flags, o) })
+	}
+	o.monitor = a.newMonitor(c, exporter, log)
 	if listener == nil {
-		return a.runService(ctx, c, flags, o)
+		return work()
 	}
 	if o.site, err = a.newSite(c, log); err != nil {
 		return errors.Join(err, listener.Close())
@@ -62,13 +75,15 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	return besideHTTP(listener, handler, log, func() error { return a.runService(ctx, c, flags, o) })
+	return besideHTTP(listener, withPprof(c, handler), log, work)
 }
 
-func (a *app) newMonitor(c *config.Config, log zerolog.Logger) *monitor.Monitor {
-	return monitor.New(monitor.Config{
-		Jobs: c.JobList(), Version: version(), Lease: c.Timing().Lease, Patience: c.Patience(), Log: log,
-	})
+func (a *app) newMonitor(c *config.Config, exporter *traces.Exporter, log zerolog.Logger) *monitor.Monitor {
+	settings := monitor.Config{Jobs: c.JobList(), Version: version(), Lease: c.Timing().Lease, Patience: c.Patience(), Log: log}
+	if exporter != nil {
+		settings.Traces = exporter.Counts
+	}
+	return monitor.New(settings)
 }
 
 // runService is the service from waiting for the database to the clean stop.

@@ -24,6 +24,8 @@ type serviceFlags struct {
 	workers, batch, window int
 	maxWorkers             int    // of run
 	http                   string // of run
+	traces                 string // of run
+	pprof                  bool   // of run
 	every                  time.Duration
 	cron, timezone         string
 	confirm, repeats       string
@@ -47,7 +49,7 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 
 // overrides are the flags that were given.
 func (f *serviceFlags) overrides(cmd *cobra.Command) config.Overrides {
-	over := config.Overrides{Confirm: f.confirm, Repeats: f.repeats, Cron: f.cron, Timezone: f.timezone, JobNames: f.jobs}
+	over := config.Overrides{Confirm: f.confirm, Repeats: f.repeats, Traces: f.traces, Pprof: f.pprof, Cron: f.cron, Timezone: f.timezone, JobNames: f.jobs}
 	if cmd.Flags().Changed("workers") {
 		over.Workers = &f.workers
 	}
@@ -93,6 +95,7 @@ type opening struct {
 	maxWorkers int
 	alone      bool             // as the only instance
 	monitor    *monitor.Monitor // optional
+	tracer     jobs.Tracer      // optional
 	site       *site            // optional
 	log        zerolog.Logger
 }
@@ -151,11 +154,12 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 		return jobs.NewWorker(jobs.WorkerConfig{
 			Job: job, Shard: owned.Shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(token(job, owned.Shard, rows)),
 			Front: fronts[job.Name], Unsettled: owned.Unsettled, Lease: lease, Log: o.log, Grace: o.grace,
-			Observer: observer,
+			Observer: observer, Tracer: o.tracer,
 		})
 	}
 	workers, err := jobs.NewService(jobs.ServiceConfig{
 		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Wakeups: wakeups, Farewell: o.farewell,
+		Waiting:  func(ctx context.Context, job string) (bool, error) { return sources[job].Waiting(ctx) },
 		Observer: instanceObserver, Log: o.log,
 	})
 	if err != nil {

@@ -73,6 +73,9 @@ func routes(listener net.Listener, c *config.Config, o opening, log zerolog.Logg
 	guarded := http.NewServeMux()
 	guarded.Handle("/api/v1/", api.New(o.site.current, log))
 	guarded.Handle("/", o.site)
+	if c.HTTP.Prefix != "" {
+		mux.Handle("GET /{$}", http.RedirectHandler(c.HTTP.Prefix+"/", http.StatusFound))
+	}
 	mux.Handle(c.HTTP.Prefix+"/", keeper.Wrap(http.StripPrefix(c.HTTP.Prefix, guarded)))
 	return mux, nil
 }

@@ -71,14 +71,18 @@ func (c *Case) warmUp(most int) int {
 	return min(rows, most)
 }
 
-// size is how many rows a round takes at this rate: whole batches of all workers, where there are several of them.
+// size is how many rows a round takes at this rate: whole batches of all workers, if it takes not too long to have one of
+// each.
 func (c *Case) size(rate float64, most int, roundTime time.Duration) int {
-	rows := min(int(math.Ceil(rate*roundTime.Seconds())), most)
-	if whole := c.Workers * max(c.Batch, 1); rows > whole {
-		rows -= rows % whole
+	rows := int(math.Ceil(rate * roundTime.Seconds()))
+	if whole := c.Workers * max(c.Batch, 1); rows > whole/fullest {
+		rows = max(rows-rows%whole, whole)
 	}
-	return max(rows, 1)
+	return max(min(rows, most), 1)
 }
+
+// fullest is how many times longer than wanted a round may take for full batches, whose memory counts.
+const fullest = 4
 
 func (c *Case) needsTable() bool { return c.Kind != Ceiling }
 

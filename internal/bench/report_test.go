@@ -46,7 +46,9 @@ func TestSize(t *testing.T) {
 		want int
 	}{
 		{Case{Workers: 5, Batch: 1000}, 20_500, 60_000},
-		{Case{Workers: 5, Batch: 1000}, 1000, 3000},
+		{Case{Workers: 5, Batch: 1000}, 1000, 5000},
+		{Case{Workers: 64, Batch: 1000}, 10_000, 64_000},
+		{Case{Workers: 64, Batch: 1000}, 5000, 15_000},
 		{Case{Workers: 5, Batch: 1000}, 1e9, 100_000},
 		{Case{Workers: 1, Batch: 1}, 45.1, 136},
 		{Case{Workers: 5}, 0, 1},

@@ -25,7 +25,8 @@ type rival struct {
 	cmd    *exec.Cmd
 	exited <-chan struct{}
 	in     io.WriteCloser
-	out    *bufio.Reader
+	pipe   *os.File      // its output
+	out    *bufio.Reader // of pipe
 	log    story
 }
 
@@ -49,7 +50,7 @@ func (r *rival) open(context.Context) (int, error) {
 	if r.exited, err = local.Launch(cmd, syscall.SIGKILL); err != nil {
 		return 0, errors.Join(err, out.Close())
 	}
-	r.cmd, r.out = cmd, bufio.NewReader(out)
+	r.cmd, r.pipe, r.out = cmd, out, bufio.NewReader(out)
 	return 0, nil
 }
 
@@ -158,6 +159,7 @@ func (r *rival) close() error {
 	}
 	err := r.in.Close()
 	<-r.exited
+	err = errors.Join(err, r.pipe.Close())
 	if !r.cmd.ProcessState.Success() {
 		err = errors.Join(err, fmt.Errorf("%s: %s\n%s", r.Kind, r.cmd.ProcessState, r.log.String()))
 	}

@@ -106,6 +106,7 @@ func (s *stage) enter(ctx context.Context, own Servers) error {
 		return fmt.Errorf("%w: the benchmark works in a database of its own, which it makes and drops again: "+
 			"create database %s: %w", ErrRefused, s.name, err)
 	}
+	fmt.Fprintf(s.cfg.Progress, "working in the database %s and in queues %s.*, which are removed in the end\n", s.name, s.name)
 	s.cleanup = append(s.cleanup, func() error { return dropDatabase(own.DatabaseURL, s.name) })
 	s.database, err = withDatabase(own.DatabaseURL, s.name)
 	return err

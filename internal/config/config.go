@@ -29,6 +29,7 @@ type Config struct {
 	Broker    Broker            `yaml:"broker"`
 	Ownership Ownership         `yaml:"ownership"`
 	HTTP      HTTP              `yaml:"http"`
+	Traces    string            `yaml:"traces"` // TracesOTLP or TracesOff; the rest is in the variables of OpenTelemetry
 	Retention Retention         `yaml:"retention"`
 	Jobs      map[string]rawJob `yaml:"jobs"`
 
@@ -82,6 +83,8 @@ type Ownership struct {
 
 // HTTP says where metrics and health can be asked for.
 type HTTP struct {
+	// Pprof answers /debug/pprof/, for callers on this machine.
+	Pprof bool `yaml:"pprof"`
 	// Listen is host:port; "off" or empty: nowhere. Nil: DefaultListen, or another port where that one is taken.
 	Listen *string `yaml:"listen"`
 	// Prefix is the path that API and dashboard stand under, as in /modulo; probes and metrics stay where they are.
@@ -91,6 +94,12 @@ type HTTP struct {
 	Payloads  bool     `yaml:"payloads"`   // show bodies of messages
 	Hosts     []string `yaml:"hosts"`      // names that are answered without a login, besides localhost and addresses
 }
+
+// What Config.Traces can be. Empty is off.
+const (
+	TracesOTLP = "otlp"
+	TracesOff  = "off"
+)
 
 // Retention says how long rows are kept that nobody needs any more. 0: for ever.
 type Retention struct {
@@ -113,8 +122,10 @@ const DefaultListen = "127.0.0.1:8080"
 type Overrides struct {
 	DatabaseURL, BrokerURL string
 	Confirm, Repeats       string
+	Traces                 string
 	Window                 *int
 	HTTP                   *string
+	Pprof                  bool
 	Workers, Batch         *int // of every selected job
 	Every                  *time.Duration
 	Cron, Timezone         string
@@ -147,6 +158,7 @@ func Load(path string, lookup func(string) (string, bool), over Overrides) (*Con
 func defaults() *Config {
 	timing := jobs.DefaultTiming()
 	return &Config{
+		Traces:   TracesOff,
 		Database: Database{MaxConns: 16, StatementTimeout: Duration(time.Minute)},
 		Broker: Broker{
 			URL: "stomp://127.0.0.1:61613", Confirm: "auto", Window: 256,
@@ -279,9 +291,14 @@ func (c *Config) apply(over Overrides) error {
 		c.Broker.Window = *over.Window
 	}
 	c.HTTP.Listen = cmp.Or(over.HTTP, c.HTTP.Listen)
+	c.HTTP.Pprof = c.HTTP.Pprof || over.Pprof
+	c.Traces = cmp.Or(over.Traces, c.Traces)
 	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership(), c.checkHTTP(), c.Retention.check()}
 	if c.Broker.Window < 1 {
 		problems = append(problems, fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window))
+	}
+	if c.Traces != TracesOTLP && c.Traces != TracesOff {
+		problems = append(problems, fmt.Errorf("traces: %.20q, want otlp or off", c.Traces))
 	}
 	if !tokenPrefix.MatchString(c.Broker.TokenPrefix) {
 		problems = append(problems, fmt.Errorf("broker.token_prefix: %.120q is not 1 to 100 of A-Z, a-z, 0-9, \".\", \"_\", \"-\"", c.Broker.TokenPrefix))

@@ -82,7 +82,7 @@ func plain(node *yaml.Node) string {
 	return node.Value
 }
 
-var passwordInText = regexp.MustCompile(`(?i)(password\s*=\s*)('[^']*'|\S+)`)
+var passwordInText = regexp.MustCompile(`(?i)(password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)`)
 
 // mask leaves of a connection string what is no secret.
 func mask(key, value string) string {
@@ -162,6 +162,8 @@ func (o Overrides) flagOf(key string) string {
 		{"broker.confirm", "confirm", o.Confirm != ""},
 		{"broker.window", "window", o.Window != nil},
 		{"http.listen", "http", o.HTTP != nil},
+		{"http.pprof", "pprof", o.Pprof},
+		{"traces", "traces", o.Traces != ""},
 		{"jobs.workers", "workers", o.Workers != nil},
 		{"jobs.batch", "batch", o.Batch != nil},
 		{"jobs.every", "every", o.Every != nil},

@@ -11,6 +11,9 @@ import (
 	"modulo/store"
 )
 
+// outboxTable is the table that retention.done is about.
+const outboxTable = "modulo.outbox"
+
 // listenPatience is how long a notification may take.
 const listenPatience = 2 * time.Second
 
@@ -106,6 +109,34 @@ func (e *examination) instances(ctx context.Context, db *store.DB) {
 		} else {
 			e.note(group, "instances", OK, "", "%s pid %d runs %s", m.Host, m.PID, strings.Join(m.Jobs, ", "))
 		}
+	}
+}
+
+// retention looks whether old rows go, as the configuration wants it.
+func (e *examination) retention(ctx context.Context, db *store.DB) {
+	const group, name = "database", "retention"
+	r := e.c.Retention
+	if r.Done == 0 && r.Failed == 0 && r.Audit == 0 {
+		return
+	}
+	if r.Done != 0 && !slices.ContainsFunc(e.c.JobList(), func(job *jobs.Job) bool { return job.Source.Table == outboxTable }) {
+		e.note(group, name, Warning, "set it where such a job runs", "retention.done does nothing here: no job of this configuration is on %s", outboxTable)
+	}
+	list, err := db.Retained(ctx)
+	if err != nil {
+		e.note(group, name, Failure, "grant select, insert, update on modulo.retention to the role; or look at the server", "%s", err)
+		return
+	}
+	if len(list) == 0 {
+		e.note(group, name, OK, "", "no instance has looked for old rows yet")
+	}
+	for _, kind := range list {
+		if time.Since(kind.Swept) > longUnswept {
+			e.note(group, name, Warning, "look at the log of the instances for retention; it gives way while there is a backlog",
+				"old %s rows: not all were looked at for two days", kind.Kind)
+			continue
+		}
+		e.note(group, name, OK, "", "old %s rows: %d removed, all looked at %s", kind.Kind, kind.Removed, kind.Swept.UTC().Format(time.RFC3339))
 	}
 }
 

@@ -71,6 +71,7 @@ const (
 	oldXmin        = 1_000_000        // transactions
 	manyDead       = 100_000          // rows, and as many as live ones
 	longWait       = 5 * time.Minute
+	longUnswept    = 48 * time.Hour
 	minVersion     = 130000 // of PostgreSQL: gen_random_uuid() is built in
 )
 
@@ -159,6 +160,7 @@ func (e *examination) database(ctx context.Context) (tokens []stomp.TokenName) {
 		tokens = append(tokens, e.workers(ctx, db, source, job)...)
 	}
 	e.wakeups(ctx, db, sound)
+	e.retention(ctx, db)
 	e.instances(ctx, db)
 	return tokens
 }

@@ -303,6 +303,21 @@ func TestListen(t *testing.T) {
 	p.wants(p.examine(), "database/listen=ok")
 }
 
+// Old rows that nobody removes are told.
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t)
+	p.text = "retention: {done: 24h, audit: 24h}"
+	p.wants(p.examine(), "database/retention=ok", "no instance has looked")
+	p.exec(`insert into modulo.retention (subject, holder, host, expires_at, removed, swept_at) values
+		('done', gen_random_uuid(), 'here', now(), 5, now()), ('audit', gen_random_uuid(), 'here', now(), 0, now() - interval '3 days')`)
+	report := p.examine()
+	p.wants(report, "database/retention=ok", "old done rows: 5 removed")
+	p.wants(report, "database/retention=warning", "old audit rows")
+	p.text += "\njobs: {own: {source: {table: own, id: id, where: a}, done: {set: a = false}, message: {destination: /queue/q}}}"
+	p.wants(p.examine(), "database/retention=warning", "retention.done does nothing here")
+}
+
 // What the broker does with a message, and which broker it is.
 func TestBroker(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"modulo/jobs"
+	"modulo/store"
 )
 
 // counts are the counters and histograms. Those of a job exist from the start, at zero, so that an increase from nothing
@@ -78,6 +79,9 @@ func newCounts(registry *prometheus.Registry, list []*jobs.Job) *counts {
 		reconnects: single("modulo_broker_reconnects_total", "Connections to the broker that were opened again after a fault."),
 		expired:    single("modulo_instances_expired_total", "Instances found dead by this one: their lease had run out."),
 		removed:    removed,
+	}
+	for _, kind := range store.RetentionKinds() {
+		removed.WithLabelValues(kind)
 	}
 	for _, job := range list {
 		c.jobs[job.Name] = &jobCounts{

@@ -27,7 +27,9 @@ type Config struct {
 	// Patience is how long a worker that has something to do may go without progress. It must be longer than the
 	// calls of one batch may take together.
 	Patience time.Duration
-	Log      zerolog.Logger
+	// Traces returns how many spans were sent, and how many were dropped; nil where nobody traces.
+	Traces func() (sent, dropped uint64)
+	Log    zerolog.Logger
 }
 
 // Monitor implements jobs.Observer and jobs.InstanceObserver. Safe for concurrent use.

@@ -13,6 +13,7 @@ const (
 	progressInterval = 5 * time.Second
 	idleInterval     = 15 * time.Second
 	progressTimeout  = 5 * time.Second
+	lastNoteTimeout  = 300 * time.Millisecond // at the end, which a silent database must not hold up
 )
 
 // tally is what a worker has to tell.
@@ -64,22 +65,31 @@ func (m *Monitor) Tell(ctx context.Context, notes Notes) {
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
+			failing = !m.tell(ctx, notes, progressTimeout, failing)
 		}
-		list := m.untold(time.Now())
-		if len(list) == 0 {
-			continue
-		}
-		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), progressTimeout)
-		err := notes.NoteProgress(call, list)
-		cancel()
-		if err != nil {
-			m.untell(list)
-		}
-		if err != nil && !failing {
-			m.Log.Warn().Err(err).Msg("progress is not noted; rates and last progress that others see are old")
-		}
-		failing = err != nil
 	}
+	if !failing {
+		m.tell(context.WithoutCancel(ctx), notes, lastNoteTimeout, failing)
+	}
+}
+
+// tell writes what is due, and returns false if that does not work.
+func (m *Monitor) tell(ctx context.Context, notes Notes, timeout time.Duration, failing bool) bool {
+	list := m.untold(time.Now())
+	if len(list) == 0 {
+		return !failing
+	}
+	call, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := notes.NoteProgress(call, list)
+	if err == nil {
+		return true
+	}
+	m.untell(list)
+	if !failing && ctx.Err() == nil {
+		m.Log.Warn().Err(err).Msg("progress is not noted; rates and last progress that others see are old")
+	}
+	return false
 }
 
 // untold returns the notes that are due and takes them for written.

@@ -230,7 +230,11 @@ func (c *Console) backlog(ctx context.Context, job string, workers int) (store.B
 	if err != nil {
 		return store.Backlog{}, time.Time{}, err
 	}
-	counted, err := source.Backlog(ctx, workers, BacklogLimit)
+	limit := BacklogLimit
+	if c.Counted != nil {
+		limit = previewLimit // while K changes this is asked for again and again
+	}
+	counted, err := source.Backlog(ctx, workers, limit)
 	return counted, time.Now().UTC(), err
 }
 

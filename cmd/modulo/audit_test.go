@@ -1,0 +1,49 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"modulo/internal/operations"
+)
+
+// TestAudit: what commands change is recorded with who and why, and so is what was refused.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exits(0, "once")
+	f.ok("pause", "outbox", "--reason", "ticket 4711")
+	f.ok("resume", "outbox", "--who", "ann")
+	f.ok("workers", "set", "outbox", "3", "--who", "ann")
+	f.ok("rows", "retry", "outbox", "--class", "refused", "--yes", "--who", "ann")
+	f.refuses(exitRefused, []string{"0 rows match now, not 5"}, "rows", "discard", "outbox", "--yes", "--expect", "5", "--who", "ann")
+	var page operations.Audit
+	if err := json.Unmarshal([]byte(f.ok("audit", "outbox", "-o", "json")), &page); err != nil {
+		t.Fatal(err)
+	}
+	if len(page.Entries) != 5 {
+		t.Fatalf("%d entries: %+v", len(page.Entries), page)
+	}
+	first := page.Entries[4]
+	if first.Who != systemUser() || !strings.Contains(first.Who, "@") || first.Reason != "ticket 4711" || first.Action != "pause" {
+		t.Errorf("entry %+v", first)
+	}
+	golden(t, "cli/audit.txt", maskedTable(f.ok("audit", "--limit", "4")))
+	if lines := f.ok("audit", "outbox", "--before", "2"); strings.Count(lines, "\n") != 2 {
+		t.Errorf("before entry 2:\n%s", lines)
+	}
+}
+
+// TestAuditOfStatedWorkers: the K that an instance states at its start is its own doing.
+func TestAuditOfStatedWorkers(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exits(0, "once", "--workers", "2")
+	f.exits(0, "once", "--workers", "3")
+	f.exits(0, "once", "--workers", "3")
+	audit := f.ok("audit")
+	if strings.Count(audit, "change workers") != 1 || !strings.Contains(audit, "2 -> 3 workers") || !strings.Contains(audit, "instance ") {
+		t.Errorf("audit:\n%s", audit)
+	}
+}

@@ -1,0 +1,58 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"modulo/internal/config"
+)
+
+// Every setting tells where it came from, and no secret is shown.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "modulo.yaml")
+	text := `
+database: {url: "postgres://app:s3cret@db1,db2/x?sslpassword=s3cret&sslmode=require"}
+broker: {url: "stomp://u:s3cret@mq1:61613,stomp+tls://u:s3cr@et@mq2:61613", password: s3cret, window: 64}
+jobs: {outbox: {workers: 7, retry: {backoff: 2s..1m}}}
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	batch, window := 50, 32
+	c, err := config.Load(file, func(string) (string, bool) { return "", false }, config.Overrides{
+		Batch: &batch, Window: &window, Environment: []string{"window"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := c.Settings()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, s := range list {
+		got[s.Key] = s.Value + " by " + string(s.Origin)
+		if strings.Contains(s.Value, "s3cr") {
+			t.Errorf("%s shows a secret: %s", s.Key, s.Value)
+		}
+	}
+	for key, want := range map[string]string{
+		"database.url":              "postgres://app:********@db1,db2/x?sslmode=require&sslpassword=******** by file",
+		"broker.url":                "stomp://u:********@mq1:61613,stomp+tls://u:********@mq2:61613 by file",
+		"broker.password":           "******** by file",
+		"broker.window":             "32 by environment",
+		"broker.receipt_timeout":    "30s by default",
+		"jobs.outbox.batch":         "50 by flag",
+		"jobs.outbox.workers":       "7 by file",
+		"jobs.outbox.retry.backoff": "2s..1m0s by file",
+		"jobs.outbox.every":         "500ms by default",
+		"jobs.outbox.message.allow": "/queue/* by default",
+	} {
+		if got[key] != want {
+			t.Errorf("%s: %q, want %q", key, got[key], want)
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"modulo/jobs"
+	"modulo/store"
+)
+
+// notebook takes notes, unless it is away.
+type notebook struct {
+	away bool
+	list []store.WorkerProgress
+}
+
+func (n *notebook) NoteProgress(_ context.Context, list []store.WorkerProgress) error {
+	if n.away {
+		return errors.New("away")
+	}
+	n.list = append(n.list, list...)
+	return nil
+}
+
+// told are the notes of one worker since the last call.
+func (n *notebook) told(id jobs.WorkerID) (lines []string) {
+	for _, p := range n.list {
+		if p.Job == id.Job && p.Number == id.Number {
+			lines = append(lines, fmt.Sprintf("%d done, %.0f/s, pass %d/%d, %q", p.Done, p.Rate, p.PassDone, p.PassFailed, p.Problem))
+		}
+	}
+	n.list = nil
+	return lines
+}
+
+// What a worker does is told every few seconds, once, also where the database was away or the worker has another owner.
+func TestTell(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, notes := newMonitor(), &notebook{}
+		ctx, stop := context.WithCancel(t.Context())
+		var telling sync.WaitGroup
+		telling.Go(func() { m.Tell(ctx, notes) })
+		step := func(rest time.Duration, want ...string) {
+			t.Helper()
+			time.Sleep(rest)
+			synctest.Wait()
+			if got := notes.told(orders); !slices.Equal(got, want) {
+				t.Errorf("told %q, want %q", got, want)
+			}
+		}
+		step(5*time.Second, `0 done, 0/s, pass 0/0, ""`)
+		m.Did(orders, jobs.StepMark, 50, time.Second, nil)
+		m.Passed(orders, jobs.Outcome{Fetched: 50, Done: 50, Failed: 1}, nil)
+		step(5*time.Second, `50 done, 10/s, pass 50/1, ""`)
+		m.Passed(orders, jobs.Outcome{}, nil)
+		step(5*time.Second, `0 done, 0/s, pass 50/1, ""`) // the rate is over; a pass without rows is no news
+		step(10 * time.Second)
+		step(5*time.Second, `0 done, 0/s, pass 50/1, ""`) // it is alive
+		notes.away = true
+		m.Did(orders, jobs.StepMark, 7, time.Second, nil)
+		m.Passed(orders, jobs.Outcome{}, errors.New("no broker"))
+		step(5 * time.Second)
+		notes.away = false
+		step(5*time.Second, `7 done, 1/s, pass 0/0, "no broker"`)
+		m.Did(orders, jobs.StepMark, 3, time.Second, nil)
+		m.Left()
+		step(5*time.Second, `3 done, 0/s, pass 0/0, ""`)
+		m.Ticked(tick(""))
+		m.Did(orders, jobs.StepMark, 2, time.Second, nil)
+		stop()
+		telling.Wait()
+		step(0, `2 done, 0/s, pass 0/0, ""`)
+	})
+}

@@ -1,0 +1,95 @@
+package operations_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"modulo/internal/operations"
+	"modulo/internal/testservers"
+	"modulo/store"
+)
+
+func TestMain(m *testing.M) { os.Exit(testservers.Main(m)) }
+
+// newConsole is one on a database of a test's own, which has a job that nobody has configured.
+func newConsole(t *testing.T) (*operations.Console, func(sql string)) {
+	t.Helper()
+	url := testservers.Database(t)
+	db, err := store.Open(t.Context(), store.Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`insert into modulo.jobs (job, workers) values ('old', 2);
+		insert into modulo.workers (job, generation, number) select 'old', 1, n from generate_series(0, 1) as n;
+		insert into modulo.failures (job, row_id, event_id, attempts, next_attempt_at, failed_at, error_class, last_error)
+		select 'old', n, 'e' || n, 8, now(), now(), 'refused', 'reason ' || n from generate_series(1, 5000) as n`)
+	return operations.New(operations.Config{DB: db}), exec
+}
+
+// A job that is not in the configuration has all but what its table tells.
+func TestUnconfiguredJob(t *testing.T) {
+	t.Parallel()
+	c, _ := newConsole(t)
+	job, err := c.Job(t.Context(), "old")
+	if err != nil || job.Configured || job.Workers != 2 || job.State != operations.StateStopped || len(job.PerWorker) != 2 {
+		t.Errorf("%+v, %v", job, err)
+	}
+	if _, err := c.Job(t.Context(), "none"); !errors.Is(err, operations.ErrUnknownJob) {
+		t.Errorf("got %v", err)
+	}
+	var unconfigured *operations.UnconfiguredError
+	if _, err := c.Preview(t.Context(), "old", 3); !errors.As(err, &unconfigured) {
+		t.Errorf("got %v", err)
+	}
+	row, err := c.Row(t.Context(), "old", 7, true)
+	if err != nil || row.Failure == nil || row.Pending || row.Message != nil {
+		t.Errorf("%+v, %v", row, err)
+	}
+}
+
+// What is queued when the process stops says in the audit that it ended early; asking again does the rest.
+func TestStoppedRepair(t *testing.T) {
+	t.Parallel()
+	c, _ := newConsole(t)
+	by := store.Actor{Who: "ann"}
+	request := operations.RepairRequest{Repair: store.RepairRetry, Filter: store.FailureFilter{Job: "old", State: store.StateFailed}}
+	began, err := c.StartRepair(t.Context(), by, request) // nobody watches: it waits
+	if err != nil || began.Ended || began.Matched != 5000 || began.Result != store.ResultUnderWay {
+		t.Fatalf("%+v, %v", began, err)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	c.Watch(stopped)
+	entry, err := c.AuditEntry(t.Context(), began.Entry)
+	if err != nil || !strings.HasPrefix(entry.Result, "ended early") || entry.EndedAt == nil || entry.Affected > 5000 {
+		t.Fatalf("%+v, %v", entry, err)
+	}
+
+	ctx, stop := context.WithCancel(t.Context())
+	var watching sync.WaitGroup
+	watching.Go(func() { c.Watch(ctx) })
+	done, err := c.StartRepair(t.Context(), by, request)
+	if err != nil || !done.Ended || int64(done.Done)+entry.Affected != 5000 {
+		t.Errorf("%+v, %v, after %d", done, err, entry.Affected)
+	}
+	stop()
+	watching.Wait()
+}
