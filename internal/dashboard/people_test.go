@@ -53,8 +53,9 @@ func TestKeyboard(t *testing.T) {
 	}
 	look.press("Tab")
 	tabTo("switch-outbox")
-	s.insert(5) // the table changes, and the focus stays
-	look.awaits(`document.querySelector("#jobs td[data-label=Backlog]").textContent === "5"`)
+	s.await("the workers to know", func() bool { return s.program.Log.Has(`"paused":true`) })
+	s.insert(20) // the table changes, and the focus stays
+	look.awaits(`document.querySelector("#jobs td[data-label=Backlog]").textContent !== "0"`)
 	look.awaits(`document.activeElement.id === "switch-outbox"`)
 	look.press("Space")
 	look.shows("Resumed: the workers go on.")
