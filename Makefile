@@ -41,10 +41,13 @@ install: ## install the Debian packages that are missing; no service of theirs i
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=" postgresql"
 	test -e /usr/share/activemq/bin/activemq.jar || missing+=" activemq"
 	command -v javac >/dev/null || missing+=" default-jdk-headless"
+	test -e /usr/share/java/postgresql.jar || missing+=" libpostgresql-jdbc-java"
 	command -v openssl >/dev/null || missing+=" openssl"
+	command -v chromium >/dev/null || missing+=" chromium"
 	command -v ip >/dev/null || test -e /usr/sbin/ip || missing+=" iproute2"
-	pooler=; test -e /usr/sbin/pgbouncer || pooler=pgbouncer
-	missing+="$${pooler:+ $$pooler}"
+	services=; test -e /usr/sbin/pgbouncer || services+=" pgbouncer"
+	command -v prometheus >/dev/null && command -v promtool >/dev/null || services+=" prometheus"
+	missing+="$$services"
 	test -n "$$missing" || exit 0
 	echo "installing$$missing"
 	as_root=; test "$$(id -u)" = 0 || as_root=sudo
@@ -52,14 +55,16 @@ install: ## install the Debian packages that are missing; no service of theirs i
 	dropin=/etc/postgresql-common/createcluster.d/modulo.conf
 	$$as_root mkdir -p "$${dropin%/*}"
 	echo 'create_main_cluster = false' | $$as_root tee "$$dropin" >/dev/null
-	# Debian's pgbouncer starts a service, and again at each boot, unless told not to.
+	# Debian's pgbouncer and prometheus start services, and again at each boot, unless told not to.
 	policy=/usr/sbin/policy-rc.d
 	test ! -e "$$policy" || policy=  # somebody else's
 	test -z "$$policy" || printf '#!/bin/sh\nexit 101\n' | $$as_root install -m 755 /dev/stdin "$$policy"
 	trap '$$as_root rm -f "$$dropin" $$policy' EXIT
 	$$as_root apt-get update -qq
 	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
-	test -z "$$pooler" || ! command -v systemctl >/dev/null || $$as_root systemctl disable --quiet "$$pooler"
+	for service in $$services; do
+	  ! command -v systemctl >/dev/null || $$as_root systemctl disable --quiet "$$service"
+	done
 
 .PHONY: fmt
 fmt: ## format the code
@@ -70,6 +75,7 @@ lint: ## gofmt, go vet, staticcheck, errcheck, tidy modules
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted: $$unformatted"; exit 1; }
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
+	(cd internal/bench/rivals && $(GO) mod tidy -diff && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...)
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) run $(ERRCHECK) -ignoretests -exclude .errcheck ./...
 
@@ -91,6 +97,21 @@ chaos: install ## kill, pause and cut everything for some twenty minutes; prints
 	MODULO_CHAOS=long $(GO) test -count 1 -timeout 30m -v -run 'TestCutOnActiveMQ|TestKilledBroker|TestZombie' ./broker/stomp
 	MODULO_CHAOS=long $(GO) test -count 1 -timeout 30m -v -run TestProtocol ./internal/protocol
 
+# ActiveMQ's client, for the compiler.
+CLIENT_JARS := /usr/share/java/activemq-client.jar:/usr/share/java/geronimo-jms_1.1_spec.jar
+BENCH_CASES := ceiling,database,modulo,original,plain,river,delayed,latency,memory,idle
+
 .PHONY: bench
-bench: install ## Go benchmarks, on real services
+bench: install build rivals ## rows/s of Modulo, of broker and database alone, of other programs: some 45 minutes (ARGS="--rounds 1 ...")
+	bin/modulo bench --rivals bin/rivals --cases $(BENCH_CASES) --workers 1,2,5,8,16,64 --confirm transaction,receipt \
+	  --json-file bin/bench.json $(ARGS)
+
+.PHONY: rivals
+rivals: # the programs that Modulo is measured beside; Go's are a module of their own, so that River is no dependency of ours
+	@mkdir -p bin/rivals/original
+	javac -proc:none -cp $(CLIENT_JARS) -d bin/rivals/original internal/bench/rivals/original/Original.java
+	(cd internal/bench/rivals && $(GO) build -trimpath -o $(CURDIR)/bin/rivals/ ./plain ./river)
+
+.PHONY: bench-go
+bench-go: install ## Go benchmarks of the parts, on real services
 	$(GO) test -run '^$$' -bench . -benchmem ./...

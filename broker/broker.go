@@ -19,6 +19,8 @@ type Broker interface {
 	Publisher(token *stomp.TokenConfig) jobs.Publisher
 	// Inspect logs in once, and counts the messages in the token queues of a job's workers.
 	Inspect(ctx context.Context, tokens []stomp.TokenName) (stomp.Inspection, error)
+	// Canary sends a message, reads it back and takes it. See stomp.Broker.
+	Canary(ctx context.Context) (stomp.Canary, error)
 	// String lists the addresses, without logins; fit for a log.
 	String() string
 }
@@ -80,6 +82,30 @@ func newSTOMP(cfg Config, addresses []address) (Broker, error) {
 		KeepPrefix:     cfg.KeepPrefix,
 		TokenPrefix:    cfg.TokenPrefix,
 	}
+	var err error
+	if settings.Hosts, err = hosts(cfg, addresses); err != nil {
+		return nil, err
+	}
+	if cfg.TLS != (TLS{}) && !slices.ContainsFunc(settings.Hosts, func(h stomp.Host) bool { return h.TLS != nil }) {
+		return nil, errors.New("broker tls: no address with stomp+tls:// to use it")
+	}
+	broker, err := stomp.New(settings)
+	if err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	return broker, nil
+}
+
+// Hosts are the addresses of a STOMP broker with their logins, for who speaks with it without a Broker. Errors as of New.
+func Hosts(cfg Config) ([]stomp.Host, error) {
+	addresses, err := parseURL(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("broker url: %w", err)
+	}
+	return hosts(cfg, addresses)
+}
+
+func hosts(cfg Config, addresses []address) (list []stomp.Host, err error) {
 	for _, a := range addresses {
 		host := stomp.Host{Username: cfg.Username, Password: cfg.Password}
 		if a.login != nil {
@@ -91,21 +117,13 @@ func newSTOMP(cfg Config, addresses []address) (Broker, error) {
 			host.Address = a.hostPort("61613")
 		case "stomp+tls":
 			host.Address = a.hostPort("61612")
-			var err error
 			if host.TLS, err = cfg.TLS.client(a.host); err != nil {
 				return nil, fmt.Errorf("broker tls: %w", err)
 			}
 		default:
 			return nil, fmt.Errorf("broker url: scheme %.20q beside stomp", a.scheme)
 		}
-		settings.Hosts = append(settings.Hosts, host)
+		list = append(list, host)
 	}
-	if cfg.TLS != (TLS{}) && !slices.ContainsFunc(settings.Hosts, func(h stomp.Host) bool { return h.TLS != nil }) {
-		return nil, errors.New("broker tls: no address with stomp+tls:// to use it")
-	}
-	broker, err := stomp.New(settings)
-	if err != nil {
-		return nil, fmt.Errorf("broker: %w", err)
-	}
-	return broker, nil
+	return list, nil
 }

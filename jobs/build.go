@@ -85,6 +85,12 @@ func NewBuilder(job *Job, shard Shard) (*Builder, error) {
 	return b, nil
 }
 
+// oneDestination says that all rows go to the same destination.
+func (b *Builder) oneDestination() bool {
+	_, constant := b.destination.constant()
+	return constant
+}
+
 // Fields are the columns a row must bring besides id, key and payload: those of the templates in order of their
 // first appearance, the headers column last. Templates that do not parse name none.
 func (s MessageSpec) Fields() []string {

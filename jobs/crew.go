@@ -219,7 +219,10 @@ func (c *crew) tellUnowned(state JobState, patience time.Duration) {
 		c.unowned = now.Add(patience)
 	case now.After(c.unowned):
 		c.unowned = now.Add(troubleInterval)
-		c.log.Warn().Int("unowned", state.Unowned).Int("workers", state.Workers).
-			Msg("workers have no owner: their rows wait; start more instances or raise --max-workers")
+		text := "workers have no owner: their rows wait; start more instances or raise --max-workers"
+		if state.Reserved == state.Unowned {
+			text = "workers have no owner yet: another instance has a share in them; if it is dead, they are taken over when its lease is over"
+		}
+		c.log.Warn().Int("unowned", state.Unowned).Int("reserved", state.Reserved).Int("workers", state.Workers).Msg(text)
 	}
 }

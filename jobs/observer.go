@@ -29,6 +29,12 @@ type InstanceObserver interface {
 	// Ticked tells what a tick found, before it is acted upon.
 	Ticked(tick Tick)
 
+	// Due tells that the schedule calls for a pass of every worker of the job now, before any of them is woken.
+	Due(job string)
+
+	// Listens tells whether inserts are heard of. It is told when that changes, and false at first, if a job listens.
+	Listens(is bool)
+
 	// Left says that the instance owns nothing any more: its lease is over, or it has given everything back. Its workers
 	// may still finish what they have in flight.
 	Left()
@@ -62,4 +68,6 @@ func (unobserved) Repeated(WorkerID, Fault, int)                 {}
 func (unobserved) Failed(WorkerID, Class, int)                   {}
 func (unobserved) Asked(error)                                   {}
 func (unobserved) Ticked(Tick)                                   {}
+func (unobserved) Due(string)                                    {}
+func (unobserved) Listens(bool)                                  {}
 func (unobserved) Left()                                         {}

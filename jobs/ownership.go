@@ -46,6 +46,7 @@ type JobState struct {
 	Next      int     // K that is being changed to; 0: none
 	Owned     []Owned // this instance's workers, by number
 	Unowned   int     // workers that nobody owns
+	Reserved  int     // of these, the share of other instances whose lease lasts: nobody else takes them meanwhile
 	Problems  int     // workers that wait for a person, because of their tokens on the broker
 	Paused    bool
 	Triggered int64 // grows with each trigger

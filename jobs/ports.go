@@ -102,7 +102,7 @@ type Fault int
 const (
 	FaultConnection    Fault = iota // lost, cut or silent: outcome unknown, connect again after a pause
 	FaultBroker                     // the broker has no room or no access to its store: nothing stored, wait
-	FaultConfiguration              // login, TLS, protocol version: nothing sent, a person has to act
+	FaultConfiguration              // login, rights, TLS, protocol version: nothing stored, a person has to act
 	FaultMessage                    // the broker, alive, refused a message of this batch
 )
 
@@ -137,7 +137,9 @@ type PublishError struct {
 	// Refused are the indexes the broker refused for themselves. With FaultMessage and none listed, the whole batch
 	// was refused, nothing of it is stored, and the culprit is to be found by publishing parts of it.
 	Refused []Refusal
-	Err     error
+	// Denied says that the login lacks the right to write to a destination, which is the cause of the refusals.
+	Denied bool
+	Err    error
 }
 
 // Refusal is the broker's answer to one message.

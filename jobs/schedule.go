@@ -77,3 +77,17 @@ func (c *clock) add(name string, s Schedule, trigger func()) error {
 func (c *clock) start() { c.scheduler.Start() }
 
 func (c *clock) stop() error { return c.scheduler.Shutdown() }
+
+// Next is when the clock begins the next pass, at the latest; false where the expression names no further time.
+func (s Schedule) Next(now time.Time) (time.Time, bool) {
+	if s.Cron == "" {
+		return now.Add(s.Every), true
+	}
+	cron := gocron.NewDefaultCron(false)
+	location, err := time.LoadLocation(s.Timezone)
+	if err != nil || cron.IsValid(s.crontab(), location, now) != nil {
+		return time.Time{}, false
+	}
+	next := cron.Next(now)
+	return next, !next.IsZero()
+}

@@ -59,7 +59,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	for _, c := range s.crews {
-		if err := clock.add(c.job.Name, c.job.Schedule, c.tick); err != nil {
+		if err := clock.add(c.job.Name, c.job.Schedule, func() { s.Observer.Due(c.job.Name); c.tick() }); err != nil {
 			return errors.Join(err, clock.stop())
 		}
 	}
@@ -74,8 +74,10 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 	}
 	if slices.ContainsFunc(s.Jobs, func(job *Job) bool { return job.Listen }) {
-		listening.Go(func() { s.announce(wake) })
-		listening.Go(func() { s.listen(wake) })
+		ears := &hearing{tell: s.Observer.Listens}
+		ears.listens(false)
+		listening.Go(func() { s.announce(wake, ears) })
+		listening.Go(func() { s.listen(wake, ears) })
 	}
 	for joined := false; ctx.Err() == nil; joined = true {
 		m, joinErr := s.join(ctx, joined)

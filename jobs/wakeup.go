@@ -29,12 +29,37 @@ const (
 	wakeRest = time.Millisecond
 )
 
+// hearing is whether inserts are announced, and listened for: only both together wake workers.
+type hearing struct {
+	tell func(is bool)
+
+	mu                   sync.Mutex
+	announced, listening bool
+}
+
+// announces notes that inserts are announced.
+func (h *hearing) announces() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.announced = true
+	h.tell(h.listening)
+}
+
+// listens notes whether it is certain that announcements arrive.
+func (h *hearing) listens(is bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.listening = is
+	h.tell(h.announced && is)
+}
+
 // announce tries until it has succeeded, or ctx ends.
-func (s *Service) announce(ctx context.Context) {
+func (s *Service) announce(ctx context.Context, ears *hearing) {
 	outage := clockOnly{log: &s.Log}
 	for pace := (backoff{min: minListenPause, max: maxListenPause}); ctx.Err() == nil; pause(ctx, pace.next()) {
 		err := s.Wakeups.Announce(ctx)
 		if err == nil {
+			ears.announces()
 			outage.over("inserts are announced")
 			return
 		}
@@ -43,7 +68,7 @@ func (s *Service) announce(ctx context.Context) {
 }
 
 // listen wakes workers until ctx ends. Rows may have come unheard before it listens, so that wakes all.
-func (s *Service) listen(ctx context.Context) {
+func (s *Service) listen(ctx context.Context, ears *hearing) {
 	var ringing sync.WaitGroup
 	defer ringing.Wait()
 	bells := map[string]chan struct{}{}
@@ -64,11 +89,13 @@ func (s *Service) listen(ctx context.Context) {
 	for pace := (backoff{min: minListenPause, max: maxListenPause}); ctx.Err() == nil; pause(ctx, pace.next()) {
 		err := s.Wakeups.Listen(ctx, func() {
 			pace.reset()
+			ears.listens(true)
 			outage.over("listening for inserts")
 			for job := range bells {
 				inserted(job)
 			}
 		}, inserted)
+		ears.listens(false)
 		outage.begin(ctx, err, "not listening for inserts: only the clock begins passes")
 	}
 }

@@ -166,6 +166,49 @@ func TestClockGoesOnWithoutWakeups(t *testing.T) {
 	})
 }
 
+// heard keeps what an instance tells of listening.
+type heard struct {
+	unobserved
+	mu   sync.Mutex
+	told []bool
+}
+
+func (h *heard) Listens(is bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.told = append(h.told, is)
+}
+
+func (h *heard) last() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.told[len(h.told)-1]
+}
+
+// An instance listens once inserts are announced and the line stands, and no longer than that.
+func TestListeningIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i, ears := &intercom{announces: []error{errDead}, line: make(chan string)}, &heard{}
+		_, stop := serveTest(t, Schedule{Every: time.Hour}, &registry{state: owning(false)}, func(s *ServiceConfig) {
+			s.Jobs[0].Listen, s.Wakeups, s.Observer = true, i, ears
+		})
+		defer stop()
+		synctest.Wait()
+		if ears.last() {
+			t.Error("listens, but nothing is announced")
+		}
+		time.Sleep(2 * minListenPause)
+		if !ears.last() {
+			t.Error("does not listen")
+		}
+		i.replace(nil)
+		synctest.Wait()
+		if ears.last() {
+			t.Error("listens on a dead line")
+		}
+	})
+}
+
 // Where no job listens, nobody does.
 func TestNobodyListensUnasked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"modulo/jobs"
 )
 
 // ErrNoJob says that no instance has ever run the job on this database.
@@ -19,6 +17,8 @@ type ChangingError struct {
 	Job      string
 	From, To int
 }
+
+func (e *ChangingError) refusal() {}
 
 func (e *ChangingError) Error() string {
 	return fmt.Sprintf("job %s is being changed from %d to %d workers by somebody else", e.Job, e.From, e.To)
@@ -118,33 +118,6 @@ func (db *DB) Control(ctx context.Context, job string) (Control, error) {
 	return c, wrap("workers of "+job, err)
 }
 
-// changeSQL asks for another K; the first who asks wins. $1 job, $2 the generation that was looked at, $3 K.
-const changeSQL = `update modulo.jobs set next_workers = $3::int
-where job = $1::text and generation = $2::bigint and next_workers is null and workers <> $3::int`
-
-// ChangeWorkers asks for another K, which comes into force once no worker of the present generation has an owner, and
-// returns the state before. A *ChangingError says that another change is under way.
-func (db *DB) ChangeWorkers(ctx context.Context, job string, workers int) (Control, error) {
-	if workers < 1 || workers > jobs.MaxWorkers {
-		return Control{}, fmt.Errorf("%d workers: not within 1 and %d", workers, jobs.MaxWorkers)
-	}
-	for {
-		before, err := db.Control(ctx, job)
-		switch {
-		case err != nil:
-			return before, err
-		case before.Next != 0 && before.Next != workers:
-			return before, &ChangingError{job, before.Workers, before.Next}
-		case before.Next == workers, before.Workers == workers:
-			return before, nil
-		}
-		changed, err := db.control(ctx, "change workers of "+job, changeSQL, job, before.Generation, workers)
-		if err != nil || changed {
-			return before, err
-		}
-	}
-}
-
 // Advance does what any instance does for a change of K at its next tick: it frees the workers of dead instances and
 // begins the next generation if no worker has an owner or something to settle. So a change ends without any instance
 // where the last owners have left nothing open.
@@ -160,36 +133,4 @@ func (db *DB) Advance(ctx context.Context, job string) error {
 		return err
 	}
 	return wrap("change workers of "+job, switchGeneration(ctx, conn, job))
-}
-
-const abortSQL = `update modulo.jobs set next_workers = null where job = $1::text and next_workers is not null`
-
-// AbortChange takes a change of K back that is not yet in force; false if there was none.
-func (db *DB) AbortChange(ctx context.Context, job string) (bool, error) {
-	return db.control(ctx, "abort change of "+job, abortSQL, job)
-}
-
-const pauseSQL = `update modulo.jobs set paused = $2::boolean where job = $1::text`
-
-// Pause makes all instances begin no new batch of the job, or go on. False: the job was never run.
-func (db *DB) Pause(ctx context.Context, job string, paused bool) (bool, error) {
-	return db.control(ctx, "pause "+job, pauseSQL, job, paused)
-}
-
-const triggerSQL = `update modulo.jobs set triggered = triggered + 1 where job = $1::text`
-
-// Trigger makes every worker of the job begin a pass. False: the job was never run.
-func (db *DB) Trigger(ctx context.Context, job string) (bool, error) {
-	return db.control(ctx, "trigger "+job, triggerSQL, job)
-}
-
-// control runs a statement on a job's row and says whether it changed it.
-func (db *DB) control(ctx context.Context, doing, statement string, args ...any) (bool, error) {
-	ctx, cancel := db.bounded(ctx)
-	defer cancel()
-	changed, err := db.pool.Exec(ctx, statement, args...)
-	if err != nil {
-		return false, fmt.Errorf("%s: %w", doing, err)
-	}
-	return changed.RowsAffected() > 0, nil
 }

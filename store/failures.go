@@ -28,8 +28,11 @@ type FailureFilter struct {
 	Since time.Time // failed (last) at this time or later
 	Key   string
 	State FailureState
-	Limit int    // of List only; 0: all
-	After *int64 // of List only: the last row id of the page before
+	// Pattern is a FailureGroup's; Contains is a part of the reason, in any case.
+	Pattern, Contains string
+	Until             time.Time // failed (last) at this time or earlier
+	Limit             int       // of List only; 0: all
+	After             *int64    // of List only: the last row id of the page before
 }
 
 // FailureRecord is a row of modulo.failures.
@@ -56,39 +59,41 @@ var ErrNoFailure = errors.New("row has no failure record")
 const stateSQL = `case when failed_at is not null then 'failed'
   when discarded_at is not null then 'discarded' else 'retrying' end`
 
-// failureCondition picks what a FailureFilter says: $1 job, $2 class, $3 ids, $4 since, $5 key, $6 state.
+// patternSQL is the reason of a failure without what differs from row to row, so that those of one cause are the same text.
+const patternSQL = `regexp_replace(left(last_error, 300),
+  '[[:xdigit:]]{8}(-[[:xdigit:]]{4}){3}-[[:xdigit:]]{12}|[[:digit:]]+', '#', 'g')`
+
+// failureCondition picks what a FailureFilter says: $1 job, $2 class, $3 ids, $4 since, $5 key, $6 state, $7 pattern,
+// $8 part of the reason, $9 until, $10 the row id to begin after.
 const failureCondition = `job = $1
   and ($2::text is null or error_class = $2)
   and ($3::bigint[] is null or row_id = any($3))
   and ($4::timestamptz is null or updated_at >= $4)
   and ($5::text is null or key = $5)
-  and ($6::text is null or ` + stateSQL + ` = $6)`
+  and ($6::text is null or ` + stateSQL + ` = $6)
+  and ($7::text is null or ` + patternSQL + ` = $7)
+  and ($8::text is null or position(lower($8) in lower(last_error)) > 0)
+  and ($9::timestamptz is null or updated_at <= $9)
+  and ($10::bigint is null or row_id > $10)`
 
 const failureColumns = `job, row_id, key, event_id, ` + stateSQL + `, attempts, next_attempt_at, failed_at,
   error_class, last_error, delivered, discarded_at, created_at, updated_at`
 
 const listFailuresSQL = `select ` + failureColumns + `
 from modulo.failures
-where ` + failureCondition + ` and ($7::bigint is null or row_id > $7)
+where ` + failureCondition + `
 order by row_id
-limit $8`
+limit $11`
 
 const countFailuresSQL = `select count(*) from modulo.failures where ` + failureCondition
 
 const getFailureSQL = `select ` + failureColumns + ` from modulo.failures where job = $1 and row_id = $2`
 
-// retryFailuresSQL leaves alone what was discarded, unless its mark was refused and a person tries that again.
-const retryFailuresSQL = `update modulo.failures
-set attempts = 0, failed_at = null, next_attempt_at = now(), updated_at = now()
-where ` + failureCondition + ` and (discarded_at is null or failed_at is not null)`
-
-// discardFailuresSQL only asks for it: the worker that owns the row marks it done and removes the record.
-const discardFailuresSQL = `update modulo.failures
-set discarded_at = now(), failed_at = null, next_attempt_at = now(), updated_at = now()
-where ` + failureCondition + ` and (discarded_at is null or failed_at is not null)`
-
 func (f FailureFilter) arguments() []any {
-	return []any{f.Job, nullIfZero(string(f.Class)), f.IDs, nullIfZero(f.Since), nullIfZero(f.Key), nullIfZero(string(f.State))}
+	return []any{
+		f.Job, nullIfZero(string(f.Class)), f.IDs, nullIfZero(f.Since), nullIfZero(f.Key), nullIfZero(string(f.State)),
+		nullIfZero(f.Pattern), nullIfZero(f.Contains), nullIfZero(f.Until), f.After,
+	}
 }
 
 // nullIfZero makes an empty field of a filter SQL's null.
@@ -104,7 +109,7 @@ func nullIfZero[T comparable](value T) *T {
 func (db *DB) ListFailures(ctx context.Context, f FailureFilter) ([]FailureRecord, error) {
 	ctx, cancel := db.bounded(ctx)
 	defer cancel()
-	rows, err := db.pool.Query(ctx, listFailuresSQL, append(f.arguments(), f.After, nullIfZero(int64(f.Limit)))...)
+	rows, err := db.pool.Query(ctx, listFailuresSQL, append(f.arguments(), nullIfZero(int64(f.Limit)))...)
 	if err != nil {
 		return nil, fmt.Errorf("list failures %s: %w", f.Job, err)
 	}
@@ -119,6 +124,7 @@ func (db *DB) ListFailures(ctx context.Context, f FailureFilter) ([]FailureRecor
 func (db *DB) CountFailures(ctx context.Context, f FailureFilter) (int, error) {
 	ctx, cancel := db.bounded(ctx)
 	defer cancel()
+	f.After = nil
 	var n int
 	if err := db.pool.QueryRow(ctx, countFailuresSQL, f.arguments()...).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count failures %s: %w", f.Job, err)
@@ -142,27 +148,6 @@ func (db *DB) GetFailure(ctx context.Context, job string, rowID int64) (FailureR
 		return FailureRecord{}, fmt.Errorf("get failure %s/%d: %w", job, rowID, err)
 	}
 	return record, nil
-}
-
-// RetryFailures makes the rows due now, with all their attempts before them, and returns how many. A row that was
-// delivered is only marked, not sent again.
-func (db *DB) RetryFailures(ctx context.Context, f FailureFilter) (int, error) {
-	return db.changeFailures(ctx, "retry failures", retryFailuresSQL, f)
-}
-
-// DiscardFailures gives rows up and returns how many: their workers mark them done without sending them.
-func (db *DB) DiscardFailures(ctx context.Context, f FailureFilter) (int, error) {
-	return db.changeFailures(ctx, "discard failures", discardFailuresSQL, f)
-}
-
-func (db *DB) changeFailures(ctx context.Context, doing, statement string, f FailureFilter) (int, error) {
-	ctx, cancel := db.bounded(ctx)
-	defer cancel()
-	changed, err := db.pool.Exec(ctx, statement, f.arguments()...)
-	if err != nil {
-		return 0, fmt.Errorf("%s %s: %w", doing, f.Job, err)
-	}
-	return int(changed.RowsAffected()), nil
 }
 
 func scanFailure(row pgx.CollectableRow) (r FailureRecord, err error) {

@@ -104,11 +104,11 @@ func TestOrderedHoldsBackTheKey(t *testing.T) {
 	delivered := refused(1)
 	delivered.Delivered, delivered.Class = true, jobs.ClassUnmarkable
 	park(t, worker, delivered)
-	if n, err := f.DiscardFailures(t.Context(), store.FailureFilter{Job: "job", IDs: []int64{4}}); n != 1 || err != nil {
+	if n, err := f.repair(store.RepairDiscard, store.FailureFilter{Job: "job", IDs: []int64{4}}); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	wantIDs(t, "due with a delivered and a discarded row", due(t, worker), 4, 8)
-	if n, err := f.RetryFailures(t.Context(), store.FailureFilter{Job: "job", IDs: []int64{1}}); n != 1 || err != nil {
+	if n, err := f.repair(store.RepairRetry, store.FailureFilter{Job: "job", IDs: []int64{1}}); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	batch := due(t, worker)
@@ -128,7 +128,7 @@ func TestDiscardedRowHoldsItsKeyUntilSettled(t *testing.T) {
 	job.Ordered, job.Source.ShardBy = true, "tenant"
 	worker := f.source(job).Worker(jobs.Shard{Of: 1})
 	park(t, worker, jobs.Failure{RowID: 1, Attempts: 8, Class: jobs.ClassRefused})
-	if n, err := f.DiscardFailures(t.Context(), store.FailureFilter{Job: "job"}); n != 1 || err != nil {
+	if n, err := f.repair(store.RepairDiscard, store.FailureFilter{Job: "job"}); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	wantIDs(t, "fetch after the discard", fetch(t, worker), 2)
@@ -161,7 +161,7 @@ func TestParkKeepsADiscard(t *testing.T) {
 	if r := get(); r.State != store.StateFailed || r.FailedAt == nil || r.Attempts != 8 {
 		t.Errorf("used up: %+v", r)
 	}
-	if _, err := f.DiscardFailures(t.Context(), store.FailureFilter{Job: "job"}); err != nil {
+	if _, err := f.repair(store.RepairDiscard, store.FailureFilter{Job: "job"}); err != nil {
 		t.Fatal(err)
 	}
 	park(t, worker, failure)
@@ -174,7 +174,7 @@ func TestParkKeepsADiscard(t *testing.T) {
 		t.Errorf("unmarkable after a discard: %+v", r)
 	}
 	wantIDs(t, "due", due(t, worker))
-	if n, err := f.DiscardFailures(t.Context(), store.FailureFilter{Job: "job"}); n != 1 || err != nil {
+	if n, err := f.repair(store.RepairDiscard, store.FailureFilter{Job: "job"}); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	wantIDs(t, "due after a second discard", due(t, worker), 1)
@@ -248,7 +248,7 @@ func TestRetryFailures(t *testing.T) {
 		park(t, worker, jobs.Failure{RowID: id + 1, Attempts: 8, Class: jobs.ClassRefused, Reason: strings.Repeat("ü", 5000)})
 	}
 	wantIDs(t, "due before", due(t, worker))
-	if n, err := f.RetryFailures(t.Context(), store.FailureFilter{Job: "job", IDs: []int64{2, 3}}); n != 2 || err != nil {
+	if n, err := f.repair(store.RepairRetry, store.FailureFilter{Job: "job", IDs: []int64{2, 3}}); n != 2 || err != nil {
 		t.Fatal(n, err)
 	}
 	batch := due(t, worker)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/jackc/pgx/v5"
 
@@ -11,10 +12,19 @@ import (
 )
 
 // stateWorkersSQL makes a stated K known and asks for a change to it, unless it is the one stated last or another change is
-// under way. $1 job, $2 K.
-const stateWorkersSQL = `update modulo.jobs
-set stated_workers = $2::int, next_workers = nullif($2::int, workers)
-where job = $1::text and stated_workers is distinct from $2::int and (next_workers is null or next_workers = $2::int)`
+// under way. What changes K is recorded as the doing of the instance. $1 job, $2 K, $3 the instance.
+const stateWorkersSQL = `with stated as (
+  update modulo.jobs
+  set stated_workers = $2::int, next_workers = nullif($2::int, workers)
+  where job = $1::text and stated_workers is distinct from $2::int and (next_workers is null or next_workers = $2::int)
+  returning job, workers
+), recorded as (
+  insert into modulo.audit (who, action, job, target, reason, result, affected, ended_at)
+  select $3::text, 'change workers', job, workers || ' -> ' || $2::int || ' workers', 'stated at its start, by flag or file',
+    '` + ResultDone + `', 1, clock_timestamp()
+  from stated where workers <> $2::int
+)
+select from stated`
 
 const statedSQL = `select stated_workers is not distinct from $2::int from modulo.jobs where job = $1::text`
 
@@ -23,7 +33,7 @@ const statedSQL = `select stated_workers is not distinct from $2::int from modul
 func (i *instance) state(ctx context.Context, conn *pgx.Conn) error {
 	var waiting []*jobs.Job
 	for _, job := range i.wishes {
-		changed, err := conn.Exec(ctx, stateWorkersSQL, job.Name, job.Workers)
+		changed, err := conn.Exec(ctx, stateWorkersSQL, job.Name, job.Workers, i.describe())
 		stated := err == nil && changed.RowsAffected() > 0
 		if err == nil && !stated {
 			err = conn.QueryRow(ctx, statedSQL, job.Name, job.Workers).Scan(&stated)
@@ -38,6 +48,9 @@ func (i *instance) state(ctx context.Context, conn *pgx.Conn) error {
 	i.wishes = waiting
 	return nil
 }
+
+// describe names the instance in the audit.
+func (i *instance) describe() string { return fmt.Sprintf("instance %s pid %d", i.host, os.Getpid()) }
 
 // switchAll begins the next generation of the jobs that wait for it and have no owner left, and nothing to settle.
 func (v *view) switchAll(ctx context.Context, conn *pgx.Conn) (switched bool, err error) {

@@ -246,14 +246,16 @@ func TestTwoChangesAtOnce(t *testing.T) {
 	errs := make([]error, 2)
 	var both sync.WaitGroup
 	for i, k := range []int{5, 7} {
-		both.Go(func() { _, errs[i] = f.ChangeWorkers(t.Context(), f.job.Name, k) })
+		both.Go(func() {
+			_, errs[i] = f.As(operator).ChangeWorkers(t.Context(), store.WorkersChange{Job: f.job.Name, Workers: k})
+		})
 	}
 	both.Wait()
 	told := slices.IndexFunc(errs, func(err error) bool { _, ok := errors.AsType[*store.ChangingError](err); return ok })
 	if told < 0 || errs[1-told] != nil {
 		t.Fatalf("got %v", errs)
 	}
-	if aborted, err := f.AbortChange(t.Context(), f.job.Name); !aborted || err != nil {
+	if aborted, err := f.As(operator).AbortChange(t.Context(), f.job.Name); !aborted || err != nil {
 		t.Errorf("abort: %v, %v", aborted, err)
 	}
 	if state := a.step(); state.Workers != 3 || len(state.Owned) != 3 || state.Owned[0].GiveBack {
@@ -274,7 +276,7 @@ func TestStatedWorkers(t *testing.T) {
 	}
 	a := f.start(stating(5))
 	inForce("first start", 5, a)
-	if _, err := f.ChangeWorkers(t.Context(), "outbox", 8); err != nil {
+	if _, err := f.As(operator).ChangeWorkers(t.Context(), store.WorkersChange{Job: "outbox", Workers: 8}); err != nil {
 		t.Fatal(err)
 	}
 	inForce("set live", 8, a)
@@ -287,7 +289,7 @@ func TestStatedWorkers(t *testing.T) {
 	e := f.start(stating(6))
 	inForce("a rolling update goes on", 6, a, b, c, d, e)
 	// While a change is under way, another wish waits for its turn.
-	if _, err := f.ChangeWorkers(t.Context(), "outbox", 3); err != nil {
+	if _, err := f.As(operator).ChangeWorkers(t.Context(), store.WorkersChange{Job: "outbox", Workers: 3}); err != nil {
 		t.Fatal(err)
 	}
 	g := f.start(stating(7))
@@ -303,7 +305,7 @@ func TestPauseAndTriggerReachEverybody(t *testing.T) {
 	a, b := f.start(), f.start()
 	f.settle(a, b)
 	for _, paused := range []bool{true, false} {
-		if ok, err := f.Pause(t.Context(), "outbox", paused); !ok || err != nil {
+		if ok, err := f.As(operator).Pause(t.Context(), "outbox", paused); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 		if a.step().Paused != paused || b.step().Paused != paused || f.control().Paused != paused {
@@ -311,7 +313,7 @@ func TestPauseAndTriggerReachEverybody(t *testing.T) {
 		}
 	}
 	before := a.last.Triggered
-	if ok, err := f.Trigger(t.Context(), "outbox"); !ok || err != nil {
+	if ok, err := f.As(operator).Trigger(t.Context(), "outbox"); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	if a.step().Triggered != before+1 || b.step().Triggered != before+1 {
@@ -399,7 +401,7 @@ func TestOwnershipWithoutPreparedStatements(t *testing.T) {
 		if err := worker.Park(t.Context(), []jobs.Failure{{RowID: 1, EventID: "e", Class: jobs.ClassRefused}}); err != nil {
 			t.Errorf("%s: %v", mode, err)
 		}
-		if _, err := f.ChangeWorkers(t.Context(), "outbox", 7); err != nil {
+		if _, err := f.As(operator).ChangeWorkers(t.Context(), store.WorkersChange{Job: "outbox", Workers: 7}); err != nil {
 			t.Errorf("%s: %v", mode, err)
 		}
 		if f.settle(a, b); f.control().Owned() != 7 {

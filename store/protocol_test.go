@@ -77,12 +77,12 @@ func (p *protocol) step() {
 		m.expired = true
 		p.exec("update modulo.instances set expires_at = clock_timestamp() where pid = $1", m.name)
 	case action == "change":
-		_, err := p.ChangeWorkers(p.t.Context(), "outbox", rapid.IntRange(1, 6).Draw(p.rt, "K"))
+		_, err := p.As(operator).ChangeWorkers(p.t.Context(), store.WorkersChange{Job: "outbox", Workers: rapid.IntRange(1, 6).Draw(p.rt, "K")})
 		if _, changing := errors.AsType[*store.ChangingError](err); err != nil && !changing {
 			p.rt.Fatal(err)
 		}
 	case action == "abort":
-		if _, err := p.AbortChange(p.t.Context(), "outbox"); err != nil {
+		if _, err := p.As(operator).AbortChange(p.t.Context(), "outbox"); err != nil {
 			p.rt.Fatal(err)
 		}
 	}

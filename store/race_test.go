@@ -87,7 +87,7 @@ func TestAcquireAgainstChange(t *testing.T) {
 		errs := make([]error, 3)
 		ticks := make([]jobs.Tick, 2)
 		group.Go(func() {
-			if _, errs[0] = f.ChangeWorkers(t.Context(), f.job.Name, k); errs[0] == nil {
+			if _, errs[0] = f.As(operator).ChangeWorkers(t.Context(), store.WorkersChange{Job: f.job.Name, Workers: k}); errs[0] == nil {
 				requested, errs[0] = f.Control(t.Context(), f.job.Name)
 			}
 		})

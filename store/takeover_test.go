@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"modulo/jobs"
+	"modulo/store"
 )
 
 // Why a worker was free is told once, by the tick that takes it.
@@ -35,11 +36,30 @@ func TestTakeoverReasons(t *testing.T) {
 	f.expire(a)
 	b := f.start()
 	takes(b, jobs.TakeoverUnfinished)
-	if _, err := f.ChangeWorkers(t.Context(), f.job.Name, 2); err != nil {
+	if _, err := f.As(operator).ChangeWorkers(t.Context(), store.WorkersChange{Job: f.job.Name, Workers: 2}); err != nil {
 		t.Fatal(err)
 	}
 	f.settle(b)
 	if owned := b.last.Owned; len(owned) != 2 {
 		t.Fatalf("owned %+v, want 2", owned)
+	}
+}
+
+// Workers in the share of an instance whose lease lasts are nobody else's meanwhile, dead or alive; those beyond the limits
+// of all wait for more instances.
+func TestReservedWorkers(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 4)
+	limited := f.start(func(cfg *store.OwnershipConfig) { cfg.MaxWorkers = 1 })
+	if state := limited.step(); state.Unowned != 3 || state.Reserved != 0 {
+		t.Errorf("alone: %d unowned, %d reserved", state.Unowned, state.Reserved)
+	}
+	f.start() // and never ticks
+	if state := limited.step(); state.Unowned != 3 || state.Reserved != 3 {
+		t.Errorf("beside one that could take them: %d unowned, %d reserved", state.Unowned, state.Reserved)
+	}
+	f.exec("update modulo.instances set expires_at = clock_timestamp() where max_workers is null")
+	if state := limited.step(); state.Unowned != 3 || state.Reserved != 0 {
+		t.Errorf("after its lease: %d unowned, %d reserved", state.Unowned, state.Reserved)
 	}
 }

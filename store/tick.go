@@ -109,6 +109,7 @@ func (i *instance) takeShare(ctx context.Context, conn *pgx.Conn, v *view, stopp
 		for n := keep; n < len(state.Owned); n++ {
 			state.Owned[n].GiveBack = true
 		}
+		state.Reserved = min(state.Unowned, v.missing(j.name, shares, i.id))
 		tick.Soon = tick.Soon || j.next != 0 || keep < len(state.Owned)
 		tick.Jobs = append(tick.Jobs, state)
 	}

@@ -120,18 +120,3 @@ func (db *DB) Tokens(ctx context.Context, job string) ([]TokenState, error) {
 	tokens, err := pgx.CollectRows(rows, pgx.RowToStructByPos[TokenState])
 	return tokens, wrap("tokens of "+job, err)
 }
-
-// resetTokensSQL lets tokens be made anew. $1 job, $2 worker or null for all, $3 whether also those without a problem.
-const resetTokensSQL = `update modulo.tokens set made = false, problem = null, noted_at = clock_timestamp()
-where job = $1::text and made and ($2::int is null or number = $2::int) and ($3::boolean or problem is not null)`
-
-// ResetTokens lets the owners make new tokens, and returns how many. With force also where no problem is noted.
-func (db *DB) ResetTokens(ctx context.Context, job string, worker *int, force bool) (int, error) {
-	ctx, cancel := db.bounded(ctx)
-	defer cancel()
-	changed, err := db.pool.Exec(ctx, resetTokensSQL, job, worker, force)
-	if err != nil {
-		return 0, fmt.Errorf("reset tokens of %s: %w", job, err)
-	}
-	return int(changed.RowsAffected()), nil
-}

@@ -120,6 +120,17 @@ func (v *view) readMembers(ctx context.Context, conn *pgx.Conn, young time.Durat
 	return wrap("read instances", err)
 }
 
+// missing is how many workers of a job the other instances have less than their shares.
+func (v *view) missing(job string, shares map[string]map[string]int, self string) int {
+	n := 0
+	for _, m := range v.members {
+		if m.id != self {
+			n += max(0, shares[m.id][job]-m.owned[job])
+		}
+	}
+	return n
+}
+
 // alive says whether the instance has a lease.
 func (v *view) alive(id string) bool {
 	_, ok := v.hosts[id]

@@ -20,8 +20,9 @@ type conn struct {
 	net          net.Conn     // TCP or TLS
 	tcp          *net.TCPConn // below net
 	server       server
-	javaText     bool // as of dialect
-	fits         int  // size of a frame that the broker is known to take
+	version      string // as the broker names itself, as in "ActiveMQ/5.17.2"
+	javaText     bool   // as of dialect
+	fits         int    // size of a frame that the broker is known to take
 	writeTimeout time.Duration
 	silence      time.Duration // without a byte from the broker it is taken for dead; 0: never
 

@@ -102,7 +102,7 @@ func (c *conn) login(ctx context.Context, cfg *Config, login Host) error {
 		return err
 	}
 	header := string(answer.get("server"))
-	c.server, c.silence = serverOf(header), silence
+	c.server, c.version, c.silence = serverOf(header), header, silence
 	c.javaText = c.server == classic && !mendsText(header)
 	c.start(r, beat)
 	return nil

@@ -118,6 +118,14 @@ func (e *ServerError) fault() jobs.Fault {
 	return jobs.FaultMessage
 }
 
+// isDenied says that the login may not write to the destination. ActiveMQ Classic names the exception only as the cause of
+// another; alone it sends nothing but its words, the same in every version from 4 to 6. Artemis has a code.
+func isDenied(err error) bool {
+	answer, ok := errors.AsType[*ServerError](err)
+	return ok && (slices.Contains(answer.Classes, "java.lang.SecurityException") ||
+		strings.Contains(answer.Text, " is not authorized to write to: ") || strings.HasPrefix(answer.Text, "AMQ229032"))
+}
+
 func firstWord(text string) string {
 	word, _, _ := strings.Cut(text, " ")
 	return word

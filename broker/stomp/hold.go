@@ -92,7 +92,9 @@ type mailbox struct {
 	browse  string // subscription that browses
 	browsed int    // messages it has brought
 	ended   bool
-	changed chan struct{}
+
+	canaries []caught
+	changed  chan struct{}
 }
 
 type letter struct {
@@ -107,6 +109,8 @@ func (m *mailbox) put(f *inbound) {
 	switch subscription := string(f.get(frame.Subscription)); {
 	case subscription == tokenSubscription:
 		m.tokens = append(m.tokens, letter{string(f.get(frame.Ack)), slices.Clone(f.body)})
+	case subscription == canarySubscription:
+		m.canaries = append(m.canaries, newCaught(f))
 	case subscription != m.browse: // of a browse that was given up
 	case string(f.get("browser")) == "end":
 		m.ended = true

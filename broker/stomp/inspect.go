@@ -3,6 +3,7 @@ package stomp
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // TokenName names a token queue.
@@ -15,10 +16,12 @@ type TokenName struct {
 // Inspection is what a look at the broker found.
 type Inspection struct {
 	Address string
-	Server  string  // kind of broker
-	Confirm Confirm // on this broker
-	Tokens  bool    // the broker can keep them
-	Counts  []int   // of messages in the queues asked for, in their order; one is right
+	Server  string        // kind of broker
+	Version string        // as it names itself, as in "ActiveMQ/5.17.2"; empty: it does not
+	Confirm Confirm       // on this broker
+	Tokens  bool          // the broker can keep them
+	Silence time.Duration // without a sign of the broker, or of us, the connection ends; 0: never
+	Counts  []int         // of messages in the queues asked for, in their order; one is right
 }
 
 // Inspect logs in once and counts the messages in token queues, without taking any.
@@ -29,8 +32,8 @@ func (b *Broker) Inspect(ctx context.Context, tokens []TokenName) (Inspection, e
 	}
 	defer func() { _ = p.Close() }() // everything is read
 	found := Inspection{
-		Address: p.conn.host.String(), Server: p.conn.server.String(), Confirm: p.confirm,
-		Tokens: p.confirm == Transaction && p.conn.server == classic,
+		Address: p.conn.host.String(), Server: p.conn.server.String(), Version: printable(p.conn.version), Confirm: p.confirm,
+		Silence: p.conn.silence, Tokens: p.confirm == Transaction && p.conn.server == classic,
 	}
 	if !found.Tokens {
 		return found, nil

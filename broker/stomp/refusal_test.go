@@ -46,7 +46,7 @@ func TestForbiddenQueue(t *testing.T) {
 		messages := brokertest.Texts(queue, "row ", 20)
 		messages[forbidden].Destination = "/queue/closed"
 		failed := publishFails(t, soon, p, messages)
-		if failed.Fault != jobs.FaultMessage || !strings.Contains(failed.Error(), "not authorized to write to: queue://closed") {
+		if failed.Fault != jobs.FaultMessage || !strings.Contains(failed.Error(), "not authorized to write to: queue://closed") || !failed.Denied {
 			t.Errorf("%+v", failed)
 		}
 		good := slices.Delete(slices.Clone(messages), forbidden, forbidden+1)

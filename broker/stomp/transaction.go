@@ -46,7 +46,9 @@ func (p *Publisher) publishTransaction(ctx context.Context, messages []jobs.Mess
 	case now.stray != nil && c.server == classic && now.stray.fault() == jobs.FaultBroker: // COMMIT will be refused
 		fault = jobs.FaultBroker
 	}
-	return &jobs.PublishError{Fault: fault, Err: cause}
+	// The refusal of a COMMIT does not repeat why a message was refused before.
+	denied := fault == jobs.FaultMessage && (isDenied(cause) || now.stray != nil && isDenied(now.stray))
+	return &jobs.PublishError{Fault: fault, Denied: denied, Err: cause}
 }
 
 // sendTransaction writes the whole transaction. committing says that COMMIT, or a part of it, may be on its way.

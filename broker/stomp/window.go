@@ -25,6 +25,7 @@ func (p *Publisher) publishWindow(ctx context.Context, messages []jobs.Message) 
 	for _, r := range now.refusals {
 		if r.err.fault() == jobs.FaultMessage {
 			failed.Refused = append(failed.Refused, jobs.Refusal{Index: r.index, Reason: r.err.Error()})
+			failed.Denied = failed.Denied || isDenied(r.err)
 		}
 	}
 	slices.SortFunc(failed.Refused, func(a, b jobs.Refusal) int { return cmp.Compare(a.Index, b.Index) })

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"modulo/internal/doctor"
 )
 
 // A healthy installation passes, before it was run and after; a token that is missing on the broker is found.
@@ -15,18 +17,18 @@ func TestDoctor(t *testing.T) {
 	}
 	f.exec("insert into modulo.outbox (destination, payload) values ($1, 'x')", f.queue)
 	f.ok("once", "--workers", "2")
-	if out := f.ok("doctor"); !strings.Contains(out, "no instance runs it") || !strings.Contains(out, "2 token queues looked at") {
+	if out := f.ok("doctor"); !strings.Contains(out, "no instance runs it") || !strings.Contains(out, "2 token queues looked at, 2 with one token") {
 		t.Errorf("after once:\n%s", out)
 	}
 	f.taken(one[string](f, "select format('/queue/modulo.token.%s.%s.%s', job, number, lineage) from modulo.tokens where number = 1"))
 	out := f.exits(exitDoctor, "doctor", "-o", "json").stdout
-	var findings []finding
+	var findings doctor.Report
 	if err := json.Unmarshal([]byte(out), &findings); err != nil {
 		t.Fatal(err)
 	}
 	failures := 0
 	for _, found := range findings {
-		if found.Status == statusFailure {
+		if found.Status == doctor.Failure {
 			failures++
 			if found.Group != "broker" || !strings.Contains(found.Check, "has 0 tokens") || !strings.Contains(found.Hint, "modulo workers reset-token outbox 1") {
 				t.Errorf("%+v", found)
@@ -44,7 +46,7 @@ func TestDoctorWithoutGround(t *testing.T) {
 	f := newFixture(t)
 	for name, test := range map[string]struct{ args, words []string }{
 		"no database": {[]string{"--database-url", "postgres://127.0.0.1:1/none"}, []string{"FAIL", "127.0.0.1:1", "ActiveMQ Classic"}},
-		"no broker":   {[]string{"--broker-url", "stomp://127.0.0.1:1"}, []string{"FAIL", "127.0.0.1:1", "table modulo.outbox fits"}},
+		"no broker":   {[]string{"--broker-url", "stomp://127.0.0.1:1"}, []string{"FAIL", "127.0.0.1:1", "table modulo.outbox fits, the rights suffice"}},
 		"no token":    {[]string{"--config", write(t, "modulo.yaml", "jobs: {outbox: {repeats: none}}\nbroker: {confirm: receipt}\n")}, []string{"FAIL", "keeps no token"}},
 		"no table":    {[]string{"--config", write(t, "modulo.yaml", "jobs: {own: {source: {table: nowhere, id: id, where: x is null}, done: {set: x = 1}, message: {destination: /queue/q}}}\n")}, []string{"FAIL", "nowhere"}},
 	} {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"modulo/internal/operations"
 	"modulo/internal/testservers"
 )
 
@@ -80,7 +81,7 @@ func TestRowsAreData(t *testing.T) {
 	good := f.insertHostile()
 	f.exits(exitFailedRows, "once")
 
-	var failures []failureLine
+	var failures []operations.Failure
 	if err := json.Unmarshal([]byte(f.ok("rows", "list", "outbox", "-o", "json")), &failures); err != nil {
 		t.Fatal(err)
 	}

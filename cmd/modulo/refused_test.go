@@ -11,6 +11,7 @@ import (
 	"github.com/go-stomp/stomp/v3"
 
 	"modulo/internal/local"
+	"modulo/internal/operations"
 	"modulo/internal/testservers"
 )
 
@@ -93,10 +94,39 @@ func TestRefusedRows(t *testing.T) {
 	f.refuses(exitUsage, []string{"connect"}, "once", "--broker-url", withLogin(f.mq, "writer", "guess"))
 }
 
+// TestDeniedJob: all rows of a job go to a queue to which the login may not write. That is no fault of theirs: they stay as
+// they are until the right is there.
+func TestDeniedJob(t *testing.T) {
+	t.Parallel()
+	for _, confirm := range []string{"transaction", "receipt"} {
+		t.Run(confirm, func(t *testing.T) {
+			t.Parallel()
+			f := fixtureOn(t, testservers.Database(t), guardedBroker(t))
+			f.env["MODULO_CONFIG"] = write(t, "modulo.yaml", `
+jobs:
+  closed:
+    source: {table: modulo.outbox}
+    message: {destination: /queue/closed}
+    retry: {max_attempts: 1}
+`)
+			f.exec(`insert into modulo.outbox (payload) select 'event ' || n from generate_series(1, 20) as n`)
+			f.refuses(exitUsage, []string{"not authorized to write to: queue://closed"},
+				"once", "--confirm", confirm, "--broker-url", withLogin(f.mq, "writer", writerPassword))
+			if records := one[int](f, "select count(*) from modulo.failures"); records != 0 {
+				t.Errorf("%d rows are blamed", records)
+			}
+			f.ok("once", "--confirm", confirm, "--broker-url", withLogin(f.mq, "owner", ownerPassword))
+			if got := take(t, f.mq, "/queue/closed", stomp.ConnOpt.Login("owner", ownerPassword)); len(got) != 20 {
+				t.Errorf("%d messages, want 20", len(got))
+			}
+		})
+	}
+}
+
 // checkRefused looks at the one failed row of a job.
 func (f *fixture) checkRefused(job, state string) {
 	f.t.Helper()
-	var lines []failureLine
+	var lines []operations.Failure
 	if err := json.Unmarshal([]byte(f.ok("rows", "list", job, "-o", "json")), &lines); err != nil {
 		f.t.Fatal(err)
 	}

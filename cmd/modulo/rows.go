@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"modulo/internal/config"
+	"modulo/internal/operations"
 	"modulo/jobs"
 	"modulo/store"
 )
@@ -22,11 +23,11 @@ func (a *app) rowsCommand() *cobra.Command {
 for a person once its attempts are used up; it is never deleted by itself.`,
 	}
 	cmd.AddCommand(
-		a.rowsListCommand(), a.rowsShowCommand(),
-		a.rowsChangeCommand("retry", "Try rows again, with all their attempts before them", "will be tried again",
-			(*store.DB).RetryFailures),
-		a.rowsChangeCommand("discard", "Give rows up: they are marked done without being sent", "will be marked done without being sent",
-			(*store.DB).DiscardFailures),
+		a.rowsListCommand(), a.rowsGroupsCommand(), a.rowsShowCommand(),
+		a.rowsRepairCommand("retry", "Try rows again, with all their attempts before them", "will be tried again",
+			store.RepairRetry),
+		a.rowsRepairCommand("discard", "Give rows up: they are marked done without being sent", "will be marked done without being sent",
+			store.RepairDiscard),
 	)
 	return cmd
 }
@@ -35,6 +36,7 @@ for a person once its attempts are used up; it is never deleted by itself.`,
 type rowFilter struct {
 	ids               []int64
 	class, state, key string
+	pattern, contains string
 	since             time.Duration
 }
 
@@ -44,12 +46,15 @@ func (f *rowFilter) add(cmd *cobra.Command) {
 	flags.StringVar(&f.class, "class", "", "only this class: invalid_message, too_large, not_allowed, refused or unmarkable")
 	flags.StringVar(&f.state, "state", "", "only this state: failed, retrying or discarded")
 	flags.StringVar(&f.key, "key", "", "only rows of this key")
+	flags.StringVar(&f.pattern, "pattern", "", "only rows whose reason, with # for numbers, is this: a group of rows groups")
+	flags.StringVar(&f.contains, "contains", "", "only rows whose reason contains this, in any case")
 	flags.DurationVar(&f.since, "since", 0, "only rows that failed within this time, as in 2h")
 }
 
 // filter checks the flags.
 func (f *rowFilter) filter(job string) (store.FailureFilter, error) {
-	filter := store.FailureFilter{Job: job, Class: jobs.Class(f.class), IDs: f.ids, Key: f.key, State: store.FailureState(f.state)}
+	filter := store.FailureFilter{Job: job, Class: jobs.Class(f.class), IDs: f.ids, Key: f.key, State: store.FailureState(f.state),
+		Pattern: f.pattern, Contains: f.contains}
 	if f.since > 0 {
 		filter.Since = time.Now().Add(-f.since)
 	}
@@ -93,63 +98,88 @@ func (a *app) rowsListCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		filter.Limit = *limit
-		return a.withSchema(cmd.Context(), func(db *store.DB, _ *config.Config) error {
-			records, err := db.ListFailures(cmd.Context(), filter)
-			if err != nil {
-				return err
-			}
-			if err := a.printFailures(*output, records); err != nil || filter.Limit == 0 || len(records) < filter.Limit {
-				return err
-			}
-			count, err := db.CountFailures(cmd.Context(), filter)
-			if err == nil && count > len(records) {
-				fmt.Fprintf(a.err, "listed %d of %d: raise --limit for more\n", len(records), count)
-			}
-			return err
+		return a.withConsole(cmd.Context(), func(c *operations.Console) error {
+			return a.listFailures(cmd.Context(), c, filter, *limit, *output)
 		})
 	}
 	return cmd
 }
 
-// failureLine is one line of rows list -o json.
-type failureLine struct {
-	Job         string             `json:"job"`
-	RowID       int64              `json:"row_id"`
-	Key         *string            `json:"key"`
-	EventID     string             `json:"event_id"`
-	State       store.FailureState `json:"state"`
-	Class       jobs.Class         `json:"class"`
-	Error       string             `json:"error"`
-	Attempts    int                `json:"attempts"`
-	Delivered   bool               `json:"delivered"`
-	NextAttempt *time.Time         `json:"next_attempt_at"`
-	FirstAt     time.Time          `json:"first_failed_at"`
-	LastAt      time.Time          `json:"last_failed_at"`
+// listFailures lists limit rows, or all, page by page.
+func (a *app) listFailures(ctx context.Context, c *operations.Console, filter store.FailureFilter, limit int, output outputFormat) error {
+	list := []operations.Failure{}
+	for {
+		if limit > 0 {
+			filter.Limit = limit - len(list)
+		}
+		page, err := c.Failures(ctx, filter)
+		if err != nil {
+			return err
+		}
+		list = append(list, page.Rows...)
+		filter.After = page.Next
+		if page.Next == nil || len(list) == limit {
+			break
+		}
+	}
+	if err := a.printFailures(output, list); err != nil || filter.After == nil {
+		return err
+	}
+	count, err := c.Count(ctx, filter)
+	if err == nil {
+		fmt.Fprintf(a.err, "listed %d of %d: raise --limit for more\n", len(list), count)
+	}
+	return err
 }
 
-func lineOf(r store.FailureRecord) failureLine {
-	line := failureLine{
-		Job: r.Job, RowID: r.RowID, Key: r.Key, EventID: r.EventID, State: r.State, Class: r.Class, Error: r.Error,
-		Attempts: r.Attempts, Delivered: r.Delivered, FirstAt: r.CreatedAt, LastAt: r.UpdatedAt,
+func (a *app) rowsGroupsCommand() *cobra.Command {
+	var flags rowFilter
+	cmd := &cobra.Command{
+		Use:   "groups JOB",
+		Short: "Count failed rows by class and reason; numbers in reasons stand as #",
+		Example: `  modulo rows groups outbox
+  modulo rows retry outbox --pattern "payload: # bytes, the limit is #" --dry-run`,
+		Args: cobra.ExactArgs(1),
 	}
-	if r.State == store.StateRetrying {
-		line.NextAttempt = &r.NextAttemptAt
-	}
-	return line
-}
-
-func (a *app) printFailures(output outputFormat, records []store.FailureRecord) error {
-	p := printed{head: []string{"ROW", "STATE", "CLASS", "ATTEMPTS", "LAST", "REASON"}}
-	lines := make([]failureLine, len(records))
-	for i, r := range records {
-		lines[i] = lineOf(r)
-		p.rows = append(p.rows, []string{
-			strconv.FormatInt(r.RowID, 10), string(r.State), string(r.Class), strconv.Itoa(r.Attempts),
-			r.UpdatedAt.UTC().Format(time.RFC3339), oneLine(r.Error),
+	flags.add(cmd)
+	output := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		filter, err := flags.filter(args[0])
+		if err != nil {
+			return err
+		}
+		return a.withConsole(cmd.Context(), func(c *operations.Console) error {
+			groups, err := c.Groups(cmd.Context(), filter)
+			if err != nil {
+				return err
+			}
+			return a.printGroups(*output, groups)
 		})
 	}
-	p.value = lines
+	return cmd
+}
+
+func (a *app) printGroups(output outputFormat, groups operations.Groups) error {
+	p := printed{value: groups, head: []string{"ROWS", "FAILED", "CLASS", "LAST", "PATTERN"}}
+	for _, g := range groups.Groups {
+		p.rows = append(p.rows, []string{
+			strconv.Itoa(g.Rows), strconv.Itoa(g.Failed), string(g.Class), g.LastAt.UTC().Format(time.RFC3339), oneLine(g.Pattern),
+		})
+	}
+	if groups.Others > 0 || !groups.Complete {
+		fmt.Fprintf(a.err, "%d smaller groups are not listed; all rows read: %v\n", groups.Others, groups.Complete)
+	}
+	return a.print(output, p)
+}
+
+func (a *app) printFailures(output outputFormat, list []operations.Failure) error {
+	p := printed{value: list, head: []string{"ROW", "STATE", "CLASS", "ATTEMPTS", "LAST", "REASON"}}
+	for _, f := range list {
+		p.rows = append(p.rows, []string{
+			strconv.FormatInt(f.RowID, 10), string(f.State), string(f.Class), strconv.Itoa(f.Attempts),
+			f.LastAt.UTC().Format(time.RFC3339), oneLine(f.Error),
+		})
+	}
 	return a.print(output, p)
 }
 
@@ -165,21 +195,21 @@ func (a *app) rowsShowCommand() *cobra.Command {
 		if err != nil {
 			return exit(exitUsage, fmt.Errorf("row %q is not a number", args[1]))
 		}
-		return a.withSchema(cmd.Context(), func(db *store.DB, _ *config.Config) error {
-			record, err := db.GetFailure(cmd.Context(), args[0], id)
+		return a.withConsole(cmd.Context(), func(c *operations.Console) error {
+			row, err := c.Row(cmd.Context(), args[0], id, false)
 			if errors.Is(err, store.ErrNoFailure) {
 				return fmt.Errorf("job %s, row %d: %w: it is pending, done or unknown", args[0], id, err)
 			}
 			if err != nil {
 				return err
 			}
-			return a.printFailure(*output, lineOf(record))
+			return a.printFailure(*output, *row.Failure)
 		})
 	}
 	return cmd
 }
 
-func (a *app) printFailure(output outputFormat, line failureLine) error {
+func (a *app) printFailure(output outputFormat, line operations.Failure) error {
 	optional := func(at *time.Time) string {
 		if at == nil {
 			return "-"
@@ -198,9 +228,17 @@ func (a *app) printFailure(output outputFormat, line failureLine) error {
 	}})
 }
 
-// rowsChangeCommand makes retry and discard: both show how many rows are meant before they touch them.
-func (a *app) rowsChangeCommand(verb, short, happens string, change func(*store.DB, context.Context, store.FailureFilter) (int, error)) *cobra.Command {
-	var flags rowFilter
+// repairFlags are the flags of rows retry and discard.
+type repairFlags struct {
+	rowFilter
+	actorFlags
+	dryRun, yes bool
+	expect      int
+}
+
+// rowsRepairCommand makes retry and discard: both show how many rows are meant before they touch them.
+func (a *app) rowsRepairCommand(verb, short, happens string, repair store.Repair) *cobra.Command {
+	var flags repairFlags
 	cmd := &cobra.Command{
 		Use:   verb + " JOB",
 		Short: short,
@@ -209,33 +247,50 @@ func (a *app) rowsChangeCommand(verb, short, happens string, change func(*store.
   modulo rows %[1]s outbox --id 1004,1007 --yes`, verb),
 		Args: cobra.ExactArgs(1),
 	}
-	flags.add(cmd)
-	dryRun := cmd.Flags().Bool("dry-run", false, "only count")
-	yes := cmd.Flags().Bool("yes", false, "do it")
+	flags.rowFilter.add(cmd)
+	flags.actorFlags.add(cmd)
+	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "only count")
+	cmd.Flags().BoolVar(&flags.yes, "yes", false, "do it")
+	cmd.Flags().IntVar(&flags.expect, "expect", 0, "only if exactly this many rows match")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		filter, err := flags.filter(args[0])
 		if err != nil {
 			return err
 		}
-		return a.withSchema(cmd.Context(), func(db *store.DB, _ *config.Config) error {
-			if *dryRun || !*yes {
-				count, err := db.CountFailures(cmd.Context(), filter)
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(a.out, "%d rows match\n", count)
-				if *dryRun {
-					return nil
-				}
-				return exit(exitRefused, fmt.Errorf("nothing was changed: say --yes to %s them", verb))
+		request := operations.RepairRequest{Repair: repair, Filter: filter}
+		if cmd.Flags().Changed("expect") {
+			request.Expect = &flags.expect
+		}
+		return a.withConsole(cmd.Context(), func(c *operations.Console) error {
+			if flags.dryRun || !flags.yes {
+				return a.countRows(cmd.Context(), c, request, flags.dryRun)
 			}
-			count, err := change(db, cmd.Context(), filter)
+			done, err := c.Repair(cmd.Context(), flags.actor(), request, a.tellRepair)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.out, "%d rows %s\n", count, happens)
+			fmt.Fprintf(a.out, "%d rows %s\n", done.Done, happens)
 			return nil
 		})
 	}
 	return cmd
+}
+
+// tellRepair tells how far a repair is that takes more than one step.
+func (a *app) tellRepair(r operations.Repaired) {
+	if !r.Ended {
+		fmt.Fprintf(a.err, "%d of %d rows\n", r.Done, r.Matched)
+	}
+}
+
+func (a *app) countRows(ctx context.Context, c *operations.Console, request operations.RepairRequest, only bool) error {
+	count, err := c.CountRepair(ctx, request.Filter)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "%d rows match\n", count)
+	if only {
+		return nil
+	}
+	return exit(exitRefused, fmt.Errorf("nothing was changed: say --yes to %s them", request.Repair))
 }

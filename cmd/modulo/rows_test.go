@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"modulo/internal/operations"
 )
 
 const badRowsConfig = `
@@ -94,7 +96,7 @@ func TestBadRows(t *testing.T) {
 // ids are the rows that rows list lists.
 func (f *fixture) ids(args ...string) []int64 {
 	f.t.Helper()
-	var lines []failureLine
+	var lines []operations.Failure
 	if err := json.Unmarshal([]byte(f.ok(append([]string{"rows", "list", "mixed", "-o", "json"}, args...)...)), &lines); err != nil {
 		f.t.Fatal(err)
 	}

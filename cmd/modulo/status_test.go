@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"testing"
+
+	"modulo/internal/operations"
 )
 
 const statusConfig = `
@@ -28,7 +30,7 @@ func TestStatus(t *testing.T) {
 	golden(t, "cli/status.txt", maskedTable(f.ok("status")))
 	golden(t, "cli/status.json", masked(f.ok("status", "-o", "json")))
 
-	var jobs []jobStatus
+	var jobs []operations.Job
 	if err := json.Unmarshal([]byte(f.ok("status", "outbox", "-o", "json")), &jobs); err != nil || len(jobs) != 1 {
 		t.Fatalf("%v: %+v", err, jobs)
 	}

@@ -8,11 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"modulo/store"
+	"modulo/internal/operations"
 )
 
 // resetFlags are the flags of workers reset-token.
-type resetFlags struct{ yes, force bool }
+type resetFlags struct {
+	actorFlags
+	yes, force bool
+}
 
 func (a *app) workersResetTokenCommand() *cobra.Command {
 	var flags resetFlags
@@ -40,23 +43,24 @@ instance still holds a token. Without --yes it only says what would be done.`,
 			}
 			worker = &number
 		}
-		return a.withJob(cmd.Context(), args[0], func(db *store.DB, c store.Control) error {
-			return a.resetTokens(cmd, db, c.Job, worker, flags)
+		return a.withConsole(cmd.Context(), func(c *operations.Console) error {
+			return a.resetTokens(cmd, c, args[0], worker, flags)
 		})
 	}
+	flags.add(cmd)
 	return cmd
 }
 
-func (a *app) resetTokens(cmd *cobra.Command, db *store.DB, job string, worker *int, flags resetFlags) error {
-	tokens, err := db.Tokens(cmd.Context(), job)
+func (a *app) resetTokens(cmd *cobra.Command, c *operations.Console, job string, worker *int, flags resetFlags) error {
+	tokens, err := c.Tokens(cmd.Context(), job)
 	if err != nil {
 		return err
 	}
 	meant := 0
 	for _, t := range tokens {
-		if (worker == nil || t.Number == *worker) && t.Made && (flags.force || t.Problem != "") {
+		if (worker == nil || t.Worker == *worker) && t.Made && (flags.force || t.Problem != "") {
 			meant++
-			fmt.Fprintf(a.err, "worker %d: %s\n", t.Number, cmp.Or(t.Problem, "no problem is known"))
+			fmt.Fprintf(a.err, "worker %d: %s\n", t.Worker, cmp.Or(t.Problem, "no problem is known"))
 		}
 	}
 	if meant == 0 {
@@ -66,7 +70,7 @@ func (a *app) resetTokens(cmd *cobra.Command, db *store.DB, job string, worker *
 		_, err := fmt.Fprintf(a.out, "%d tokens would be made anew: --yes does it; rows in flight may be sent again\n", meant)
 		return err
 	}
-	reset, err := db.ResetTokens(cmd.Context(), job, worker, flags.force)
+	reset, err := c.ResetTokens(cmd.Context(), flags.actor(), job, worker, flags.force)
 	if err != nil {
 		return err
 	}

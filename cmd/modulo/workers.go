@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"modulo/internal/config"
+	"modulo/internal/operations"
 	"modulo/jobs"
 	"modulo/store"
 )
@@ -24,56 +24,58 @@ func (a *app) workersCommand() *cobra.Command {
 	return cmd
 }
 
-// workerLine is one worker of workers list -o json.
-type workerLine struct {
-	Worker   int     `json:"worker"`
-	Of       int     `json:"of"`
-	Instance string  `json:"instance,omitempty"` // empty: nobody owns it
-	Host     string  `json:"host,omitempty"`
-	PID      int     `json:"pid,omitempty"`
-	Epoch    int64   `json:"epoch"`
-	Seconds  float64 `json:"seconds"` // since it got, or lost, its owner
-	Lease    float64 `json:"lease_seconds"`
-	Problem  string  `json:"problem,omitempty"` // with its token
-}
-
 func (a *app) workersListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list JOB",
-		Short:   "The workers of a job and the instances that own them",
+		Short:   "The workers of a job, the instances that own them, and how far each has come",
 		Example: "  modulo workers list outbox",
 		Args:    cobra.ExactArgs(1),
 	}
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.withJob(cmd.Context(), args[0], func(_ *store.DB, c store.Control) error {
-			return a.printWorkers(*output, c)
+		return a.withTables(cmd.Context(), args, func(c *operations.Console) error {
+			job, err := c.Job(cmd.Context(), args[0])
+			if err == nil && job.Generation == 0 {
+				err = store.ErrNoJob
+			}
+			if err != nil {
+				return err
+			}
+			return a.printWorkers(*output, job)
 		})
 	}
 	return cmd
 }
 
-func (a *app) printWorkers(output outputFormat, c store.Control) error {
-	p := printed{head: []string{"WORKER", "OWNER", "INSTANCE", "EPOCH", "SINCE", "LEASE", "PROBLEM"}}
-	lines := make([]workerLine, len(c.Owners))
-	for i, o := range c.Owners {
-		since := time.Since(o.ChangedAt)
-		lines[i] = workerLine{o.Number, c.Workers, o.Instance, o.Host, o.PID, o.Epoch, since.Seconds(), o.Expires.Seconds(), o.Problem}
-		owner, lease := "-", "-"
-		if o.Instance != "" {
-			owner, lease = fmt.Sprintf("%s pid %d", o.Host, o.PID), o.Expires.Round(100*time.Millisecond).String()
+func (a *app) printWorkers(output outputFormat, job operations.Job) error {
+	p := printed{
+		value: job.PerWorker,
+		head:  []string{"WORKER", "OWNER", "INSTANCE", "EPOCH", "SINCE", "LEASE", "BACKLOG", "OLDEST", "ROWS/S", "PROGRESS", "PROBLEM"},
+	}
+	for _, w := range job.PerWorker {
+		owner, lease, progress := "-", "-", "-"
+		if w.Instance != "" {
+			owner, lease = fmt.Sprintf("%s pid %d", w.Host, w.PID), age(w.LeaseSeconds)
+		}
+		if w.ProgressAt != nil {
+			progress = time.Since(*w.ProgressAt).Round(time.Second).String() + " ago"
+		}
+		backlog := atLeast(w.Backlog, job.BacklogComplete)
+		if w.Skewed {
+			backlog += fmt.Sprintf(" (%.1f x)", w.Skew)
 		}
 		p.rows = append(p.rows, []string{
-			fmt.Sprintf("%d/%d", o.Number, c.Workers), owner, cmp.Or(o.Instance, "-"), strconv.FormatInt(o.Epoch, 10),
-			since.Round(time.Second).String(), lease, cmp.Or(o.Problem, "-"),
+			fmt.Sprintf("%d/%d", w.Worker, w.Of), owner, cmp.Or(w.Instance, "-"), strconv.FormatInt(w.Epoch, 10),
+			time.Duration(w.OwnerSeconds * float64(time.Second)).Round(time.Second).String(), lease, backlog, age(w.OldestSeconds),
+			rate(w.RowsPerSecond), progress, cmp.Or(w.Problem, "-"),
 		})
 	}
-	p.value = lines
 	return a.print(output, p)
 }
 
 // setFlags are the flags of workers set.
 type setFlags struct {
+	actorFlags
 	wait, abort bool
 	timeout     time.Duration
 }
@@ -98,34 +100,39 @@ itself; --wait only watches.`,
 		if flags.abort != (len(args) == 1) {
 			return exit(exitUsage, errors.New("workers set: want either K or --abort"))
 		}
-		return a.withJob(cmd.Context(), args[0], func(db *store.DB, c store.Control) error {
+		return a.withConsole(cmd.Context(), func(c *operations.Console) error {
 			if flags.abort {
-				return a.abortChange(cmd.Context(), db, c)
+				return a.abortChange(cmd.Context(), c, args[0], flags.actor())
 			}
 			k, err := strconv.Atoi(args[1])
 			if err != nil || k < 1 || k > jobs.MaxWorkers {
 				return exit(exitUsage, fmt.Errorf("workers set: K %q is not within 1 and %d", args[1], jobs.MaxWorkers))
 			}
-			return a.setWorkers(cmd.Context(), db, c.Job, k, flags)
+			return a.setWorkers(cmd.Context(), c, args[0], k, flags)
 		})
 	}
+	flags.add(cmd)
 	return cmd
 }
 
-func (a *app) abortChange(ctx context.Context, db *store.DB, c store.Control) error {
-	aborted, err := db.AbortChange(ctx, c.Job)
+func (a *app) abortChange(ctx context.Context, c *operations.Console, job string, by store.Actor) error {
+	aborted, err := c.AbortChange(ctx, by, job)
 	if err == nil && !aborted {
-		err = exit(exitRefused, fmt.Errorf("job %s is not being changed", c.Job))
+		err = exit(exitRefused, fmt.Errorf("job %s is not being changed", job))
 	}
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "%s: stays at %d workers\n", c.Job, c.Workers)
+	now, err := c.Change(ctx, job)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, "%s: stays at %d workers\n", job, now.Workers)
 	return err
 }
 
-func (a *app) setWorkers(ctx context.Context, db *store.DB, job string, k int, flags setFlags) error {
-	before, err := db.ChangeWorkers(ctx, job, k)
+func (a *app) setWorkers(ctx context.Context, c *operations.Console, job string, k int, flags setFlags) error {
+	before, err := c.SetWorkers(ctx, flags.actor(), store.WorkersChange{Job: job, Workers: k})
 	if err != nil {
 		return err
 	}
@@ -134,7 +141,7 @@ func (a *app) setWorkers(ctx context.Context, db *store.DB, job string, k int, f
 		return err
 	}
 	if !flags.wait {
-		if err := db.Advance(ctx, job); err != nil {
+		if _, err := c.Advance(ctx, job); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(a.out, "%s: %d -> %d workers\n", job, before.Workers, k)
@@ -143,20 +150,17 @@ func (a *app) setWorkers(ctx context.Context, db *store.DB, job string, k int, f
 	ctx, cancel := context.WithTimeoutCause(ctx, flags.timeout,
 		fmt.Errorf("%s: %d -> %d is not in force after %s; it goes on by itself", job, before.Workers, k, flags.timeout))
 	defer cancel()
-	return a.watchChange(ctx, db, before, k)
+	return a.watchChange(ctx, c, before, k)
 }
 
 // watchInterval is how often a change is looked at.
 const watchInterval = 200 * time.Millisecond
 
 // watchChange prints the progress whenever there is some, until the change is in force.
-func (a *app) watchChange(ctx context.Context, db *store.DB, before store.Control, k int) error {
+func (a *app) watchChange(ctx context.Context, c *operations.Console, before operations.Change, k int) error {
 	last := -1
 	for {
-		if err := db.Advance(ctx, before.Job); err != nil {
-			return stoppedEarly(ctx, err)
-		}
-		now, err := db.Control(ctx, before.Job)
+		now, err := c.Advance(ctx, before.Job)
 		if err != nil {
 			return stoppedEarly(ctx, err)
 		}
@@ -164,12 +168,12 @@ func (a *app) watchChange(ctx context.Context, db *store.DB, before store.Contro
 		case now.Generation > before.Generation && now.Workers == k:
 			_, err := fmt.Fprintf(a.out, "%s: %d workers in force\n", before.Job, k)
 			return err
-		case now.Generation > before.Generation || now.Next != k:
+		case now.Generation > before.Generation || now.ChangingTo != k:
 			return exit(exitRefused, fmt.Errorf("%s: the change to %d workers was taken back or replaced by another", before.Job, k))
 		}
-		if released := now.Released(); released != last {
-			last = released
-			fmt.Fprintf(a.err, "%d -> %d: %d/%d released\n", before.Workers, k, released, before.Workers)
+		if now.Released != last {
+			last = now.Released
+			fmt.Fprintf(a.err, "%d -> %d: %d/%d released\n", before.Workers, k, now.Released, before.Workers)
 		}
 		select {
 		case <-ctx.Done():
@@ -177,15 +181,4 @@ func (a *app) watchChange(ctx context.Context, db *store.DB, before store.Contro
 		case <-time.After(watchInterval):
 		}
 	}
-}
-
-// withJob runs a command on a job that was run before.
-func (a *app) withJob(ctx context.Context, job string, do func(*store.DB, store.Control) error) error {
-	return a.withSchema(ctx, func(db *store.DB, _ *config.Config) error {
-		c, err := db.Control(ctx, job)
-		if err != nil {
-			return err
-		}
-		return do(db, c)
-	})
 }

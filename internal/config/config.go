@@ -29,9 +29,13 @@ type Config struct {
 	Broker    Broker            `yaml:"broker"`
 	Ownership Ownership         `yaml:"ownership"`
 	HTTP      HTTP              `yaml:"http"`
+	Traces    string            `yaml:"traces"` // TracesOTLP or TracesOff; the rest is in the variables of OpenTelemetry
+	Retention Retention         `yaml:"retention"`
 	Jobs      map[string]rawJob `yaml:"jobs"`
 
-	jobs []*jobs.Job
+	jobs     []*jobs.Job
+	document yaml.Node // of the file
+	over     Overrides
 }
 
 // Database says where the rows are.
@@ -52,7 +56,7 @@ type Broker struct {
 	Password       string   `yaml:"password"`
 	PasswordFile   string   `yaml:"password_file"`
 	VirtualHost    string   `yaml:"virtual_host"`
-	Heartbeat      Duration `yaml:"heartbeat"`
+	Heartbeat      Duration `yaml:"heartbeat"` // both ways; 0 or less: none, which `repeats: none` does not allow
 	ReceiptTimeout Duration `yaml:"receipt_timeout"`
 	Confirm        string   `yaml:"confirm"`
 	Window         int      `yaml:"window"`
@@ -79,9 +83,37 @@ type Ownership struct {
 
 // HTTP says where metrics and health can be asked for.
 type HTTP struct {
+	// Pprof answers /debug/pprof/, for callers on this machine.
+	Pprof bool `yaml:"pprof"`
 	// Listen is host:port; "off" or empty: nowhere. Nil: DefaultListen, or another port where that one is taken.
 	Listen *string `yaml:"listen"`
+	// Prefix is the path that API and dashboard stand under, as in /modulo; probes and metrics stay where they are.
+	Prefix    string   `yaml:"prefix"`
+	UsersFile string   `yaml:"users_file"` // of name:bcrypt or name:bcrypt:write; empty: nobody logs in
+	ReadOnly  *bool    `yaml:"read_only"`  // nil: changes only after a login or, without users, from this machine
+	Payloads  bool     `yaml:"payloads"`   // show bodies of messages
+	Hosts     []string `yaml:"hosts"`      // names that are answered without a login, besides localhost and addresses
 }
+
+// What Config.Traces can be. Empty is off.
+const (
+	TracesOTLP = "otlp"
+	TracesOff  = "off"
+)
+
+// Retention says how long rows are kept that nobody needs any more. 0: for ever.
+type Retention struct {
+	Done   Duration `yaml:"done"`   // rows of modulo.outbox that are done: then they are deleted
+	Failed Duration `yaml:"failed"` // failed rows that wait for a person: then they are discarded
+	Audit  Duration `yaml:"audit"`  // entries of modulo.audit: then they are deleted
+	Every  Duration `yaml:"every"`  // between looks for old rows
+}
+
+// minRetention is short enough for every use, and too long for a typing error like 7s instead of 7d.
+const (
+	minRetention = Duration(time.Minute)
+	minLook      = Duration(100 * time.Millisecond)
+)
 
 // DefaultListen can be reached from this machine only.
 const DefaultListen = "127.0.0.1:8080"
@@ -90,12 +122,15 @@ const DefaultListen = "127.0.0.1:8080"
 type Overrides struct {
 	DatabaseURL, BrokerURL string
 	Confirm, Repeats       string
+	Traces                 string
 	Window                 *int
 	HTTP                   *string
+	Pprof                  bool
 	Workers, Batch         *int // of every selected job
 	Every                  *time.Duration
 	Cron, Timezone         string
 	JobNames               []string // only these jobs
+	Environment            []string // names of the flags whose values came from the environment
 }
 
 // Load reads the file (none if path is empty) and applies the overrides. The errors are for the operator: each says
@@ -123,6 +158,7 @@ func Load(path string, lookup func(string) (string, bool), over Overrides) (*Con
 func defaults() *Config {
 	timing := jobs.DefaultTiming()
 	return &Config{
+		Traces:   TracesOff,
 		Database: Database{MaxConns: 16, StatementTimeout: Duration(time.Minute)},
 		Broker: Broker{
 			URL: "stomp://127.0.0.1:61613", Confirm: "auto", Window: 256,
@@ -133,13 +169,15 @@ func defaults() *Config {
 			Lease: Duration(timing.Lease), Heartbeat: Duration(timing.Heartbeat),
 			Margin: Duration(timing.Margin), Tick: Duration(timing.Tick),
 		},
+		Retention: Retention{Every: Duration(time.Minute)},
 	}
 }
 
 func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
-	var document, second yaml.Node
+	var second yaml.Node
+	document := &c.document
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	if err := decoder.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
+	if err := decoder.Decode(document); err != nil && !errors.Is(err, io.EOF) {
 		return readable(err)
 	}
 	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
@@ -148,7 +186,7 @@ func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
 	if err := unknownKeys(text); err != nil {
 		return err
 	}
-	if err := expandAll(&document, lookup); err != nil {
+	if err := expandAll(document, lookup); err != nil {
 		return err
 	}
 	return readable(document.Decode(c))
@@ -239,6 +277,7 @@ func tagOf(value string) string {
 }
 
 func (c *Config) apply(over Overrides) error {
+	c.over = over
 	if over.DatabaseURL != "" {
 		c.Database.URL = over.DatabaseURL
 	}
@@ -252,9 +291,14 @@ func (c *Config) apply(over Overrides) error {
 		c.Broker.Window = *over.Window
 	}
 	c.HTTP.Listen = cmp.Or(over.HTTP, c.HTTP.Listen)
-	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership(), c.checkHTTP()}
+	c.HTTP.Pprof = c.HTTP.Pprof || over.Pprof
+	c.Traces = cmp.Or(over.Traces, c.Traces)
+	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership(), c.checkHTTP(), c.Retention.check()}
 	if c.Broker.Window < 1 {
 		problems = append(problems, fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window))
+	}
+	if c.Traces != TracesOTLP && c.Traces != TracesOff {
+		problems = append(problems, fmt.Errorf("traces: %.20q, want otlp or off", c.Traces))
 	}
 	if !tokenPrefix.MatchString(c.Broker.TokenPrefix) {
 		problems = append(problems, fmt.Errorf("broker.token_prefix: %.120q is not 1 to 100 of A-Z, a-z, 0-9, \".\", \"_\", \"-\"", c.Broker.TokenPrefix))
@@ -268,15 +312,26 @@ func (c *Config) apply(over Overrides) error {
 		if len(over.JobNames) > 0 && !slices.Contains(over.JobNames, name) {
 			continue
 		}
-		job, err := c.Jobs[name].job(name, over)
+		raw := c.Jobs[name]
+		job, err := raw.job(name, over)
+		c.Jobs[name] = raw
 		job.Message.Reserved = []string{strings.ToLower(c.Broker.TokenPrefix)}
-		problems = append(problems, err)
+		problems = append(problems, err, c.checkFence(job))
 		c.jobs = append(c.jobs, job)
 	}
 	return errors.Join(problems...)
 }
 
 var tokenPrefix = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+
+// checkFence: a broker that expects no heart-beats leaves the token in the hands of an owner that is cut off, for ever.
+func (c *Config) checkFence(job *jobs.Job) error {
+	if job.Repeats == jobs.RepeatsNone && c.Broker.Heartbeat <= 0 {
+		return fmt.Errorf("job %s: repeats: none needs heart-beats, by which the broker notices that an owner is cut off: broker.heartbeat is %s, the default is %s",
+			job.Name, time.Duration(c.Broker.Heartbeat), time.Duration(defaults().Broker.Heartbeat))
+	}
+	return nil
+}
 
 func (c *Config) checkDatabase() error {
 	if c.Database.MaxConns < 2 || c.Database.MaxConns > 10_000 {
@@ -295,7 +350,25 @@ func (c *Config) checkOwnership() error {
 	return nil
 }
 
+func (r Retention) check() error {
+	var problems []error
+	for name, keep := range map[string]Duration{"done": r.Done, "failed": r.Failed, "audit": r.Audit} {
+		if keep != 0 && keep < minRetention {
+			problems = append(problems, fmt.Errorf("retention.%s: %s is less than %s", name, time.Duration(keep), time.Duration(minRetention)))
+		}
+	}
+	if r.Every < minLook {
+		problems = append(problems, fmt.Errorf("retention.every: %s is less than %s", time.Duration(r.Every), time.Duration(minLook)))
+	}
+	return errors.Join(problems...)
+}
+
+var httpPrefix = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
+
 func (c *Config) checkHTTP() error {
+	if !httpPrefix.MatchString(c.HTTP.Prefix) {
+		return fmt.Errorf("http.prefix %q: want a path without a slash at its end, as in /modulo", c.HTTP.Prefix)
+	}
 	address, _ := c.Listen()
 	if address == "" {
 		return nil
@@ -362,6 +435,9 @@ func (c *Config) JobList() []*jobs.Job { return c.jobs }
 // BrokerConfig is the broker part as the package broker wants it.
 func (c *Config) BrokerConfig() broker.Config {
 	b := c.Broker
+	if b.Heartbeat <= 0 {
+		b.Heartbeat = -1 // 0 would be the default
+	}
 	return broker.Config{
 		URL: b.URL, Username: b.Username, Password: b.Password, VirtualHost: b.VirtualHost,
 		TLS:       broker.TLS{CAFile: b.TLS.CAFile, CertFile: b.TLS.CertFile, KeyFile: b.TLS.KeyFile, ServerName: b.TLS.ServerName},

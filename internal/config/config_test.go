@@ -202,6 +202,8 @@ func TestMistakes(t *testing.T) {
 		{"database: {max_conns: 1}", "max_conns"},
 		{"database: {statement_timeout: 1ms}", "statement_timeout"},
 		{"broker: {window: 0}", "window"},
+		{"retention: {done: 7s}", "retention.done: 7s is less than 1m0s"},
+		{"retention: {failed: -1h}", "retention.failed"},
 		{"broker: {password: secret, password_file: secret}", "exclude each other"},
 		{"broker: {password_file: /does/not/exist}", "password_file"},
 		{"jobs: [", "line"},
@@ -215,6 +217,25 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("%q: %v, want %q", c.text, err, c.want)
 		case strings.Contains(err.Error(), "secret"):
 			t.Errorf("%q: %v", c.text, err)
+		}
+	}
+}
+
+// Without heart-beats nobody notices that the holder of a token is cut off. Where repeats are taken that does no harm.
+func TestHeartbeatAndRepeats(t *testing.T) {
+	t.Parallel()
+	for _, heartbeat := range []string{"0s", "-1s"} {
+		text := "broker: {heartbeat: " + heartbeat + "}\njobs:\n  outbox: {repeats: %s}\n"
+		_, err := load(t, strings.ReplaceAll(text, "%s", "none"), nil, Overrides{})
+		if err == nil || !strings.Contains(err.Error(), "job outbox: repeats: none needs heart-beats") {
+			t.Errorf("%s: %v", heartbeat, err)
+		}
+		c := mustLoad(t, strings.ReplaceAll(text, "%s", "possible"), nil, Overrides{})
+		if c.BrokerConfig().Heartbeat >= 0 {
+			t.Errorf("%s: the broker is told %s", heartbeat, c.BrokerConfig().Heartbeat)
+		}
+		if _, err := load(t, strings.ReplaceAll(text, "%s", "possible"), nil, Overrides{Repeats: "none"}); err == nil {
+			t.Errorf("%s: the flag --repeats none is accepted", heartbeat)
 		}
 	}
 }

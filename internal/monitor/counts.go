@@ -15,8 +15,10 @@ type counts struct {
 	failed     *prometheus.CounterVec
 	repeated   *prometheus.CounterVec
 	takeovers  *prometheus.CounterVec
+	missed     *prometheus.CounterVec
 	reconnects prometheus.Counter
 	expired    prometheus.Counter
+	removed    *prometheus.CounterVec
 }
 
 // jobCounts are looked up once, so that the hot path neither hashes labels nor allocates.
@@ -24,7 +26,14 @@ type jobCounts struct {
 	sent, done                  prometheus.Counter
 	batch, fetch, publish, mark prometheus.Observer
 	latency                     prometheus.Observer
+	passes, brokenOff           prometheus.Counter
 }
+
+// Why a pass could not begin when a cron expression called for it.
+const (
+	missedBusy    = "busy"    // the worker was in an earlier one, or in a fault's pause
+	missedUnowned = "unowned" // the worker had no owner
+)
 
 var (
 	rowBuckets     = []float64{1, 5, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10000}
@@ -43,6 +52,10 @@ func newCounts(registry *prometheus.Registry, list []*jobs.Job) *counts {
 		registry.MustRegister(vec)
 		return vec
 	}
+	removed := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "modulo_retention_rows_total", Help: "Old rows that retention has deleted (done, audit) or discarded (failed), by kind.",
+	}, []string{"kind"})
+	registry.MustRegister(removed)
 	single := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 		registry.MustRegister(c)
@@ -54,22 +67,30 @@ func newCounts(registry *prometheus.Registry, list []*jobs.Job) *counts {
 	fetch := histogram("modulo_fetch_seconds", "Time to fetch a batch, empty ones included.", stageBuckets)
 	publish := histogram("modulo_publish_seconds", "Time from sending a batch to its last receipt.", stageBuckets)
 	mark := histogram("modulo_mark_seconds", "Time to mark a batch done.", stageBuckets)
+	passes := counter("modulo_passes_total", "Passes of workers that have ended, by result.", "result")
 	latency := histogram("modulo_row_latency_seconds", "Time from a row's created_at to its receipt.", latencyBuckets)
 	c := &counts{
 		jobs:       map[string]*jobCounts{},
 		failed:     counter("modulo_rows_failed_total", "Attempts of rows that were refused for themselves, by class.", "class"),
 		repeated:   counter("modulo_rows_repeated_total", "Rows sent again because a fault left their outcome open, by kind of fault.", "cause"),
 		takeovers:  counter("modulo_takeovers_total", "Workers that this instance has become the owner of, by how they came to be free.", "reason"),
+		missed:     counter("modulo_passes_missed_total", "Passes of single workers that could not begin when a cron expression called for them, by reason.", "reason"),
 		reconnects: single("modulo_broker_reconnects_total", "Connections to the broker that were opened again after a fault."),
 		expired:    single("modulo_instances_expired_total", "Instances found dead by this one: their lease had run out."),
+		removed:    removed,
 	}
 	for _, job := range list {
 		c.jobs[job.Name] = &jobCounts{
 			sent: sent.WithLabelValues(job.Name), done: done.WithLabelValues(job.Name), batch: batch.WithLabelValues(job.Name),
 			fetch: fetch.WithLabelValues(job.Name), publish: publish.WithLabelValues(job.Name), mark: mark.WithLabelValues(job.Name),
-			latency: latency.WithLabelValues(job.Name),
+			latency: latency.WithLabelValues(job.Name), passes: passes.WithLabelValues(job.Name, "ok"),
+			brokenOff: passes.WithLabelValues(job.Name, "fault"),
 		}
 		c.begin(job.Name)
+		if job.Schedule.Cron != "" {
+			c.missed.WithLabelValues(job.Name, missedBusy)
+			c.missed.WithLabelValues(job.Name, missedUnowned)
+		}
 	}
 	return c
 }
@@ -107,6 +128,15 @@ func (c *jobCounts) did(step jobs.Step, rows int, took time.Duration, err error)
 		c.mark.Observe(took.Seconds())
 		c.done.Add(float64(rows))
 	}
+}
+
+// passed counts a pass. One that a fault ended begins again after a pause.
+func (c *jobCounts) passed(err error) {
+	if err != nil {
+		c.brokenOff.Inc()
+		return
+	}
+	c.passes.Inc()
 }
 
 // confirmed takes the latency of each message; rows that do not tell when they were inserted have none.

@@ -22,10 +22,14 @@ var (
 	failedRows     = describe("modulo_failed_rows", "Rows whose attempts are used up: they wait for a person.", "job")
 	retryingRows   = describe("modulo_retrying_rows", "Failed rows that are tried again by themselves.", "job")
 	lastProgress   = describe("modulo_last_progress_timestamp_seconds", "When an owned worker last got a receipt, marked rows or ended a pass well.", "job", "worker")
+	lastPass       = describe("modulo_last_pass_timestamp_seconds", "When an owned worker last ended a pass well; none before the first.", "job", "worker")
+	listening      = describe("modulo_listening", "1 if inserts begin passes, 0 if only the clock does; none where no job listens.")
+	traceSpans     = describe("modulo_trace_spans_total", "Spans by what became of them, sent to the collector or dropped; none where traces are off.", "result")
 	workersInForce = describe("modulo_workers", "Number of workers in force.", "job")
 	workersNext    = describe("modulo_workers_next", "Number of workers that is being changed to; 0: none.", "job")
 	workersOwned   = describe("modulo_workers_owned", "Workers that this instance owns.", "job")
 	workersUnowned = describe("modulo_workers_unowned", "Workers that no instance owns.", "job")
+	workersStalled = describe("modulo_workers_stalled", "Workers of this instance that have something to do and a broker, and get nowhere: those that fail /readyz.", "job")
 	tokenProblems  = describe("modulo_token_problems", "Workers that wait for a person, because their token on the broker is gone or doubled.", "job")
 	jobPaused      = describe("modulo_job_paused", "1 if the job is paused.", "job")
 	brokerUp       = describe("modulo_broker_up", "0 if workers of this instance have lost the broker and none has it.")
@@ -35,8 +39,9 @@ var (
 // Describe implements prometheus.Collector.
 func (gauges) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		backlogRows, oldestPending, backlogCapped, backlogSampled, failedRows, retryingRows, lastProgress, workersInForce,
-		workersNext, workersOwned, workersUnowned, tokenProblems, jobPaused, brokerUp, databaseUp,
+		backlogRows, oldestPending, backlogCapped, backlogSampled, failedRows, retryingRows, lastProgress, lastPass, listening, traceSpans,
+		workersInForce,
+		workersNext, workersOwned, workersUnowned, workersStalled, tokenProblems, jobPaused, brokerUp, databaseUp,
 	} {
 		descs <- d
 	}
@@ -60,17 +65,29 @@ func (g gauges) read() []prometheus.Metric {
 	}
 	set(brokerUp, flag(g.reachesBroker()))
 	set(databaseUp, flag(g.database.reachable(now, g.Lease)))
+	if g.listens != nil {
+		set(listening, flag(*g.listens))
+	}
+	if g.Traces != nil {
+		sent, dropped := g.Traces()
+		list = append(list, prometheus.MustNewConstMetric(traceSpans, prometheus.CounterValue, float64(sent), "sent"),
+			prometheus.MustNewConstMetric(traceSpans, prometheus.CounterValue, float64(dropped), "dropped"))
+	}
 	for name, j := range g.jobs {
 		if g.ticked() {
 			set(workersInForce, float64(j.state.Workers), name)
 			set(workersNext, float64(j.state.Next), name)
 			set(workersOwned, float64(len(j.workers)), name)
 			set(workersUnowned, float64(j.state.Unowned), name)
+			set(workersStalled, float64(len(j.stalledWorkers(now, g.Patience))), name)
 			set(tokenProblems, float64(j.state.Problems), name)
 			set(jobPaused, flag(j.state.Paused), name)
 		}
 		for number, w := range j.workers {
 			set(lastProgress, unix(w.progress), name, strconv.Itoa(number))
+			if !w.passed.IsZero() {
+				set(lastPass, unix(w.passed), name, strconv.Itoa(number))
+			}
 		}
 		if j.sample.at.IsZero() {
 			continue
@@ -111,6 +128,19 @@ func (m *Monitor) reachesBroker() bool {
 		}
 	}
 	return !lost
+}
+
+// refused is true if the broker is there for no worker, and one was turned away in a way that only a person can put right.
+// m.mu is held.
+func (m *Monitor) refused() bool {
+	for _, j := range m.jobs {
+		for _, w := range j.workers {
+			if w.refused {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (d database) reachable(now time.Time, lease time.Duration) bool {

@@ -116,6 +116,9 @@ func (m *Monitor) checkBroker() check {
 	if m.reachesBroker() {
 		return check{"broker", ok, ""}
 	}
+	if m.refused() {
+		return check{"broker", degraded, "it turns the workers away: login, TLS, version or token; a person has to act, see the log or modulo doctor"}
+	}
 	return check{"broker", degraded, "lost; the workers try again"}
 }
 
@@ -125,10 +128,8 @@ const maxNamed = 10
 func (m *Monitor) checkWorkers(now time.Time) check {
 	var stalled []string
 	for name, j := range m.jobs {
-		for number, w := range j.workers {
-			if j.stalled(number, w, now, m.Patience) {
-				stalled = append(stalled, fmt.Sprintf("%s/%d", name, number))
-			}
+		for _, number := range j.stalledWorkers(now, m.Patience) {
+			stalled = append(stalled, fmt.Sprintf("%s/%d", name, number))
 		}
 	}
 	if len(stalled) == 0 {
@@ -137,6 +138,16 @@ func (m *Monitor) checkWorkers(now time.Time) check {
 	slices.Sort(stalled)
 	names := strings.Join(stalled[:min(len(stalled), maxNamed)], ", ")
 	return check{"workers", failing, fmt.Sprintf("%d without progress for %s: %s", len(stalled), m.Patience, names)}
+}
+
+// stalledWorkers are the numbers of those that are stalled.
+func (j *job) stalledWorkers(now time.Time, patience time.Duration) (numbers []int) {
+	for number, w := range j.workers {
+		if j.stalled(number, w, now, patience) {
+			numbers = append(numbers, number)
+		}
+	}
+	return numbers
 }
 
 // stalled says whether a worker that has something to do, and a broker to do it with, gets nowhere.

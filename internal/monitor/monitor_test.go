@@ -28,6 +28,7 @@ func newMonitor() *Monitor {
 			{Name: "nightly", Workers: 2, Schedule: jobs.Schedule{Cron: "0 3 * * *"}},
 		},
 		Version: "test", Lease: 15 * time.Second, Patience: patience, Log: zerolog.Nop(),
+		Traces: func() (sent, dropped uint64) { return 7, 4 },
 	})
 	m.Runs()
 	m.Asked(nil)
@@ -83,6 +84,8 @@ func TestNames(t *testing.T) {
 		documented[found[1]] = true
 	}
 	m := newMonitor()
+	m.Listens(true)
+	m.Passed(orders, jobs.Outcome{}, nil)
 	m.jobs["orders"].sample = sample{time.Now(), store.Backlog{Aged: true, Workers: make([]store.WorkerBacklog, 2)}}
 	families, err := m.registry.Gather()
 	if err != nil {

@@ -14,6 +14,7 @@ type job struct {
 	state    jobs.JobState   // of the last tick, without Owned
 	workers  map[int]*worker // of this instance
 	sample   sample
+	parted   map[int]*worker // no longer of this instance, with something to tell
 }
 
 // worker is a worker that this instance owns.
@@ -23,8 +24,11 @@ type worker struct {
 	passing  bool
 	failing  bool // its last pass ended early
 	broker   connection
-	blocked  bool // the last thing that was published did not get through
-	lost     bool // there was a fault since the connection was opened
+	blocked  bool      // the last thing that was published did not get through
+	lost     bool      // there was a fault since the connection was opened
+	refused  bool      // of the last fault: waiting does not put it right, such as a wrong login or a token that is gone
+	passed   time.Time // the last pass ended well; zero: none has
+	tally    tally
 }
 
 // connection is how a worker sees the broker.
@@ -70,6 +74,7 @@ func (m *Monitor) Did(id jobs.WorkerID, step jobs.Step, rows int, took time.Dura
 	case jobs.StepMark:
 		if err == nil {
 			w.progress = now
+			w.tally.done += int64(rows)
 		}
 	case jobs.StepLeave:
 		w.passing, w.failing, w.broker, w.blocked, w.lost = false, false, untried, false, false
@@ -87,9 +92,11 @@ func (m *Monitor) worker(id jobs.WorkerID) *worker {
 // connected says whether a connection was opened again after a fault.
 func (w *worker) connected(now time.Time, err error) (again bool) {
 	if err != nil {
-		w.broker, w.lost = down, true
+		failed, ok := errors.AsType[*jobs.ConnectError](err)
+		w.broker, w.lost, w.refused = down, true, ok && failed.Fault == jobs.FaultConfiguration
 		return false
 	}
+	w.refused = false
 	if !w.blocked { // else the broker may take connections and nothing more
 		w.reach(now)
 	}
@@ -118,16 +125,21 @@ func (w *worker) reach(now time.Time) {
 }
 
 // Passed implements jobs.Observer.
-func (m *Monitor) Passed(id jobs.WorkerID, _ jobs.Outcome, err error) {
+func (m *Monitor) Passed(id jobs.WorkerID, outcome jobs.Outcome, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if c := m.counts.jobs[id.Job]; c != nil {
+		c.passed(err)
+	}
 	w := m.worker(id)
 	if w == nil {
 		return
 	}
 	w.passing, w.failing = false, err != nil
+	w.tally.passed(outcome, err, !m.jobs[id.Job].interval)
 	if err == nil {
 		w.progress, w.blocked = time.Now(), false
+		w.passed = w.progress
 		w.reach(w.progress)
 	}
 }
@@ -182,6 +194,30 @@ func (m *Monitor) Ticked(tick jobs.Tick) {
 	}
 }
 
+// Due implements jobs.InstanceObserver. A pass by a cron expression that cannot begin now is missed: it comes late, together
+// with the one that is under way, or not at all. At intervals the next one is due at once, so nothing is missed.
+func (m *Monitor) Due(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	j := m.jobs[name]
+	if j == nil || j.interval || j.state.Paused || !m.ticked() {
+		return
+	}
+	m.counts.missed.WithLabelValues(name, missedUnowned).Add(float64(j.state.Unowned))
+	for _, w := range j.workers {
+		if w.passing || w.failing {
+			m.counts.missed.WithLabelValues(name, missedBusy).Inc()
+		}
+	}
+}
+
+// Listens implements jobs.InstanceObserver.
+func (m *Monitor) Listens(is bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.listens = &is
+}
+
 // ticked says whether there was a tick.
 func (m *Monitor) ticked() bool {
 	select {
@@ -195,7 +231,7 @@ func (m *Monitor) ticked() bool {
 func (j *job) tick(state jobs.JobState, now time.Time) {
 	for number := range j.workers {
 		if !slices.ContainsFunc(state.Owned, func(o jobs.Owned) bool { return o.Number == number }) {
-			delete(j.workers, number)
+			j.part(number)
 		}
 	}
 	for _, owned := range state.Owned {
@@ -217,6 +253,13 @@ func (m *Monitor) Left() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, j := range m.jobs {
-		clear(j.workers)
+		for number := range j.workers {
+			j.part(number)
+		}
 	}
+}
+
+// Removed implements retention.Observer.
+func (m *Monitor) Removed(kind string, rows int) {
+	m.counts.removed.WithLabelValues(kind).Add(float64(rows))
 }

@@ -1,0 +1,276 @@
+package alerts
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"modulo/internal/faultproxy"
+	"modulo/internal/local"
+	"modulo/internal/programtest"
+	"modulo/internal/testservers"
+)
+
+// settings has a job for each thing that breaks, all on tables of their own but outbox.
+const settings = `
+ownership: {lease: 3s, heartbeat: 500ms, margin: 1s, tick: 200ms}
+database: {url: "DATABASE", listen_url: "LISTEN", statement_timeout: 1s}
+broker: {url: "BROKER", receipt_timeout: 1s, heartbeat: 1s}
+jobs:
+  outbox: {workers: 1, every: 500ms, listen: true}
+  locked: {workers: 1, every: 200ms, TABLE, message: {destination: /queue/locked}}
+  nightly: {workers: 1, cron: "@every 1s", TABLE, message: {destination: /queue/nightly}}
+  refused: {workers: 1, every: 200ms, TABLE, message: {destination: "/topic/{payload}", allow: ["/topic/good"]}}
+  paused: {workers: 1, every: 200ms, TABLE, message: {destination: /queue/paused}}
+  uncounted: {workers: 1, every: 200ms, TABLE, message: {destination: /queue/uncounted}}
+  shared: {workers: 2, every: 200ms, repeats: possible, TABLE, message: {destination: /queue/shared}}
+`
+
+// jobOnTable finds the jobs whose table has their name.
+var jobOnTable = regexp.MustCompile(`(?m)^  (\w+): (.*)TABLE`)
+
+// ownTables makes the tables. Where a lock is held, a mark waits for it, as it does for anybody's lock on the row.
+const ownTables = `
+create function wait_for_lock() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock_shared(1); return new; end $$;
+do $$ declare name text; begin
+  foreach name in array array['locked', 'nightly', 'refused', 'paused', 'uncounted', 'shared'] loop
+    execute format('create table %I (id bigint generated always as identity primary key, payload text not null,
+      sent_at timestamptz, created_at timestamptz not null default now())', name);
+    execute format('create index on %I (id) where sent_at is null', name);
+  end loop;
+  foreach name in array array['locked', 'nightly'] loop
+    execute format('create trigger lock before update on %I for each row execute function wait_for_lock()', name);
+  end loop;
+end $$`
+
+// scenery is what can be broken.
+type scenery struct {
+	t      *testing.T
+	db     *pgx.Conn
+	config string
+	broker *local.ActiveMQ
+	// ways of the instances to database and broker, and of the listening connection
+	brokerWay, databaseWay, listenWay *faultproxy.Proxy
+	databaseURL, brokerURL            string // by these ways
+}
+
+func newScenery(t *testing.T) *scenery {
+	t.Helper()
+	database, broker := testservers.Database(t), testservers.OwnBroker(t)
+	s := &scenery{t: t, broker: broker}
+	var listenURL string
+	s.databaseWay, s.databaseURL = way(t, database)
+	s.listenWay, listenURL = way(t, database)
+	s.brokerWay, s.brokerURL = way(t, broker.URL())
+	db, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close(context.Background()) })
+	s.db = db
+	s.exec(ownTables)
+	text := strings.NewReplacer("DATABASE", database, "LISTEN", listenURL, "BROKER", broker.URL()).Replace(settings)
+	text = jobOnTable.ReplaceAllString(text, `  $1: $2 source: {table: $1, id: id, where: "sent_at is null"}, done: {set: "sent_at = now()"}`)
+	s.config = filepath.Join(t.TempDir(), "modulo.yaml")
+	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// way puts a proxy before the address of a URL.
+func way(t *testing.T, address string) (*faultproxy.Proxy, string) {
+	t.Helper()
+	parsed, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy, err := faultproxy.Start(parsed.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = proxy.Close() })
+	parsed.Host = proxy.Addr()
+	return proxy, parsed.String()
+}
+
+func (s *scenery) exec(sql string) {
+	s.t.Helper()
+	if _, err := s.db.Exec(s.t.Context(), sql); err != nil {
+		s.t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// command runs the program to its end.
+func (s *scenery) command(args ...string) {
+	s.t.Helper()
+	out, code, err := programtest.Run(s.t.Context(), append(args, "--config", s.config)...)
+	if err != nil || code != 0 {
+		s.t.Fatalf("modulo %v: exit code %d, %v\n%s", args, code, err, out)
+	}
+}
+
+var listens = regexp.MustCompile(`"address":"([^"]+)","time":"[^"]*","message":"http listens`)
+
+// run starts an instance and returns where its metrics are.
+func (s *scenery) run(args ...string) (p *programtest.Process, address string) {
+	s.t.Helper()
+	p, err := programtest.Start(append([]string{"run", "--config", s.config, "--http", "127.0.0.1:0", "--log-format", "json"}, args...)...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p.EndWith(s.t)
+	programtest.Within(s.t, patience, "the address of an instance", func() (bool, error) {
+		found := listens.FindStringSubmatch(p.Log.Story())
+		if found != nil {
+			address = found[1]
+		}
+		return found != nil, nil
+	})
+	return p, address
+}
+
+// drained waits until the tables have no pending row.
+func (s *scenery) drained(tables ...string) {
+	s.t.Helper()
+	for _, table := range tables {
+		programtest.Within(s.t, patience, table+" is drained", func() (done bool, err error) {
+			err = s.db.QueryRow(s.t.Context(), "select not exists (select from "+table+" where sent_at is null)").Scan(&done)
+			return done, err
+		})
+	}
+}
+
+// silent is a network that carries nothing any more and tells nobody.
+var silent = faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}}
+
+var alertNames = regexp.MustCompile(`(?m)^ *- alert: (\w+)$`)
+
+// TestAlertsFireAndClear: what each rule watches is broken on real servers, the alert fires, and clears when it is put right.
+func TestAlertsFireAndClear(t *testing.T) {
+	t.Parallel()
+	rules, err := os.ReadFile(rulesFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fired := map[string]bool{}
+	p := startPrometheus(t)
+	s := newScenery(t)
+	p.awaitFired(fired, "ModuloNoInstance")
+
+	_, first := s.run("--job", "outbox", "--job", "locked", "--job", "nightly", "--job", "refused", "--job", "paused", "--job", "uncounted")
+	_, second := s.run("--job", "shared", "--max-workers", "1", "--database-url", s.databaseURL, "--broker-url", s.brokerURL)
+	victim, third := s.run("--job", "shared")
+	p.scrape("targets.json", first, second, third)
+	s.exec(`insert into locked (payload) values ('x'); insert into nightly (payload) values ('x'); insert into refused (payload) values ('good');
+		insert into paused (payload) values ('x'); insert into uncounted (payload) values ('x'); insert into shared (payload) values ('x'), ('x');
+		insert into modulo.outbox (payload) values ('x')`)
+	s.drained("locked", "nightly", "refused", "paused", "uncounted", "shared") // and has its tokens
+	p.within("three instances are scraped", func() bool {
+		return p.count("modulo_build_info") == 3 && p.count("modulo_listening == 1") == 1 && p.count("modulo_workers_owned == 1") == 8
+	})
+	p.awaitQuiet(fired)
+
+	s.breakAll(victim, p, first)
+	p.awaitFired(fired, "ModuloRowsWait locked", "ModuloWorkerStalled locked", "ModuloChangeOfWorkersStuck locked",
+		"ModuloRunMissed nightly", "ModuloRowsFailed refused", "ModuloJobPaused paused", "ModuloBacklogNotCounted uncounted",
+		"ModuloNotListening", "ModuloInstanceDied", "ModuloWorkersUnowned shared", "ModuloBrokerLost", "ModuloLabelsRenamed")
+	p.checkDashboard()
+	third = s.healAll(p)
+	p.scrape("targets.json", first, second, third)
+	p.awaitFired(fired, "ModuloRowsRepeated shared") // what the broker may have got is sent again
+	p.awaitQuiet(fired)
+
+	delete(fired, "ModuloBrokerLost")
+	s.broker.Kill()
+	s.databaseWay.Set(silent)
+	p.awaitFired(fired, "ModuloBrokerLost", "ModuloDatabaseLost")
+	s.databaseWay.CutAll(faultproxy.RST)
+	s.databaseWay.Set(faultproxy.Faults{})
+	if err := os.RemoveAll(filepath.Join(filepath.Dir(s.broker.LogFile()), "data")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.broker.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitFired(fired, "ModuloTokenProblem locked", "ModuloTokenProblem paused") // its store is gone, and the tokens with it
+	for _, job := range []string{"outbox", "locked", "nightly", "refused", "paused", "uncounted"} {
+		s.command("workers", "reset-token", job, "--force", "--yes")
+	}
+	p.awaitQuiet(fired)
+
+	for _, found := range alertNames.FindAllStringSubmatch(string(rules), -1) {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(fired)), func(name string) bool { return strings.HasPrefix(name, found[1]) }) {
+			t.Errorf("%s did not fire", found[1])
+		}
+	}
+}
+
+// breakAll breaks, beside the living broker, everything that can break at the same time.
+func (s *scenery) breakAll(victim *programtest.Process, p *prometheus, first string) {
+	s.t.Helper()
+	p.scrape("careless.json", first)
+	s.brokerWay.Set(faultproxy.Faults{Down: faultproxy.Flow{Stall: true}}) // messages arrive, their receipts do not
+	s.listenWay.Set(faultproxy.Faults{Refuse: true})
+	s.listenWay.CutAll(faultproxy.RST)
+	s.exec(`select pg_advisory_lock(1);
+		insert into locked (payload, created_at) values ('x', now() - interval '1 hour');
+		insert into nightly (payload) values ('x');
+		insert into refused (payload) values ('bad');
+		insert into shared (payload) select 'x' from generate_series(1, 10);
+		alter table uncounted rename to uncounted_elsewhere`)
+	s.command("pause", "paused")
+	s.command("workers", "set", "locked", "2")
+	if err := victim.Kill(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// healAll puts right what breakAll broke, and returns where the third instance is.
+func (s *scenery) healAll(p *prometheus) (third string) {
+	s.t.Helper()
+	s.exec("select pg_advisory_unlock(1); alter table uncounted_elsewhere rename to uncounted")
+	s.brokerWay.CutAll(faultproxy.RST)
+	s.brokerWay.Set(faultproxy.Faults{})
+	s.listenWay.Set(faultproxy.Faults{})
+	p.scrape("careless.json")
+	s.command("resume", "paused")
+	s.command("rows", "discard", "refused", "--yes")
+	_, third = s.run("--job", "shared")
+	return third
+}
+
+// checkDashboard runs every query of the dashboard on what was really scraped.
+func (p *prometheus) checkDashboard() {
+	p.t.Helper()
+	text, err := os.ReadFile("../../deploy/grafana/modulo.json")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(text, &dashboard); err != nil {
+		p.t.Fatal(err)
+	}
+	variables := strings.NewReplacer("$job", ".*", "$__rate_interval", "10s")
+	for _, panel := range dashboard.Panels {
+		for _, target := range panel.Targets {
+			if p.count(variables.Replace(target.Expr)) == 0 {
+				p.t.Errorf("dashboard, %s: no answer to %s", panel.Title, target.Expr)
+			}
+		}
+	}
+}

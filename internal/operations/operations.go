@@ -1,0 +1,76 @@
+// Package operations is what an operator sees of Modulo and can do about it: one answer for the command line, the JSON API
+// and the dashboard. It works on the database alone; beside a running instance it also knows the last hour.
+package operations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"modulo/internal/config"
+	"modulo/jobs"
+	"modulo/store"
+)
+
+// Config says what there is to see.
+type Config struct {
+	DB      *store.DB
+	Jobs    []*jobs.Job              // of the configuration
+	Sources map[string]*store.Source // their tables, by job
+	// Counted returns what was last counted of a job, and when; nil, or false: pending rows are counted when somebody asks.
+	Counted func(job string) (store.Backlog, time.Time, bool)
+	// Settings are the configuration, masked.
+	Settings []config.Setting
+}
+
+// Console is all that can be seen and done. Safe for concurrent use.
+type Console struct {
+	Config
+	jobs    map[string]*jobs.Job
+	history history
+	queue   chan *queued
+
+	reading chan struct{} // held while an overview is made
+	mu      sync.Mutex
+	last    Overview
+}
+
+// New returns a console. Only Watch keeps the history and does queued repairs; all else works without it.
+func New(cfg Config) *Console {
+	c := &Console{Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued), reading: make(chan struct{}, 1)}
+	for _, job := range cfg.Jobs {
+		c.jobs[job.Name] = job
+	}
+	return c
+}
+
+// ErrUnknownJob says that a job is neither in the configuration nor was it ever run.
+var ErrUnknownJob = errors.New("no such job")
+
+// UnconfiguredError says that a job is not in the configuration at hand, so that its table is not known.
+type UnconfiguredError struct{ Job string }
+
+func (e *UnconfiguredError) Error() string {
+	return fmt.Sprintf("job %s is not in the configuration of this process: its table is not known here", e.Job)
+}
+
+func (c *Console) source(job string) (*store.Source, error) {
+	if source := c.Sources[job]; source != nil {
+		return source, nil
+	}
+	return nil, &UnconfiguredError{job}
+}
+
+// control is the state of a job; one that is configured but was never run is stopped.
+func (c *Console) control(ctx context.Context, name string) (store.Control, error) {
+	control, err := c.DB.Control(ctx, name)
+	if job := c.jobs[name]; job != nil && errors.Is(err, store.ErrNoJob) {
+		return store.Control{Job: name, Workers: job.Workers}, nil
+	}
+	if errors.Is(err, store.ErrNoJob) {
+		err = errors.Join(ErrUnknownJob, err)
+	}
+	return control, err
+}
