@@ -43,6 +43,7 @@ install: ## install the Debian packages that are missing; no service of theirs i
 	command -v javac >/dev/null || missing+=" default-jdk-headless"
 	test -e /usr/share/java/postgresql.jar || missing+=" libpostgresql-jdbc-java"
 	command -v openssl >/dev/null || missing+=" openssl"
+	command -v chromium >/dev/null || missing+=" chromium"
 	command -v ip >/dev/null || test -e /usr/sbin/ip || missing+=" iproute2"
 	services=; test -e /usr/sbin/pgbouncer || services+=" pgbouncer"
 	command -v prometheus >/dev/null && command -v promtool >/dev/null || services+=" prometheus"

@@ -74,8 +74,9 @@ func (w *Worker) tryOne(ctx, finish context.Context, id int64, outcome *Outcome)
 	if err != nil {
 		return err
 	}
-	done, err := w.deliver(finish, only(id, pending), &suspects{}, outcome)
-	return errors.Join(err, w.mark(finish, done, w.Rows.MarkDone, outcome))
+	trace := w.trace(1)
+	done, err := w.deliver(finish, only(id, pending), &suspects{}, outcome, trace)
+	return errors.Join(err, w.markTraced(finish, done, w.Rows.MarkDone, outcome, trace))
 }
 
 // only is the batch with the one row, or without any.

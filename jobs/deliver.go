@@ -9,8 +9,8 @@ import (
 
 // deliver builds, sends and confirms one batch. It parks the rows that were refused for themselves and returns the ids
 // that are confirmed, sorted, also beside an error: whatever ends the rest, they get their mark.
-func (w *Worker) deliver(finish context.Context, batch Batch, under *suspects, outcome *Outcome) (done []int64, err error) {
-	d := &sending{worker: w, suspects: under, outcome: outcome, attempts: map[int64]int{}}
+func (w *Worker) deliver(finish context.Context, batch Batch, under *suspects, outcome *Outcome, trace *BatchTrace) (done []int64, err error) {
+	d := &sending{worker: w, suspects: under, outcome: outcome, trace: trace, attempts: map[int64]int{}}
 	err = guard(func() error { return d.deliver(finish, batch) })
 	slices.Sort(d.confirmed)
 	return d.confirmed, err
@@ -75,6 +75,7 @@ type sending struct {
 	worker    *Worker
 	suspects  *suspects
 	outcome   *Outcome
+	trace     *BatchTrace
 	attempts  map[int64]int // earlier ones, of rows to retry
 	confirmed []int64
 	refused   []Failure
@@ -212,6 +213,7 @@ func (d *sending) publishOnce(ctx context.Context, messages []Message) (failed *
 	started := time.Now()
 	err := guard(func() error { return w.Publisher.Publish(ctx, messages, w.open.with(d.confirmed)) })
 	w.Observer.Did(w.id, StepPublish, len(messages), time.Since(started), err)
+	d.trace.sent(messages, started, err)
 	if err == nil {
 		w.carried = time.Now()
 		w.Observer.Confirmed(w.id, messages)

@@ -25,6 +25,17 @@ func (w *Worker) mark(finish context.Context, ids []int64, statement markStateme
 	return nil
 }
 
+// markTraced is mark as the last step of a batch.
+func (w *Worker) markTraced(finish context.Context, ids []int64, statement markStatement, outcome *Outcome, trace *BatchTrace) error {
+	began := time.Now()
+	err := w.mark(finish, ids, statement, outcome)
+	if len(ids) > 0 {
+		trace.did(StepMark, len(ids), began, err)
+	}
+	w.traced(trace)
+	return err
+}
+
 func (w *Worker) markUntil(finish context.Context, ids []int64, statement markStatement, outcome *Outcome) error {
 	pace := backoff{min: minPause, max: maxPause}
 	var waiting trouble

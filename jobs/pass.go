@@ -12,12 +12,14 @@ import (
 type flight struct {
 	ids   []int64 // as fetched: in flight until they land
 	batch Batch
+	trace *BatchTrace
 }
 
 // delivery is a batch on its way from the publish stage to the mark stage.
 type delivery struct {
-	ids  []int64 // as fetched
-	done []int64 // confirmed: to be marked
+	ids   []int64 // as fetched
+	done  []int64 // confirmed: to be marked
+	trace *BatchTrace
 }
 
 // drain runs the three stages beside each other: while batch n is marked, batch n+1 may be sent and batch n+2 fetched.
@@ -39,6 +41,7 @@ func (w *Worker) drain(ctx, finish context.Context) (Outcome, error) {
 		for d := range confirmed { // only after an error
 			w.unmarked = append(w.unmarked, d.done...)
 			w.land(d.ids)
+			w.traced(d.trace)
 		}
 	})
 	publishErr := guard(func() error { return w.publishAll(fetchCtx, finish, fetched, confirmed, &publish) })
@@ -90,9 +93,17 @@ func stopped(ctx context.Context, err error) error {
 // fetch returns the next batch without the rows that are in flight, and counts it as in flight.
 func (w *Worker) fetch(ctx context.Context) (flight, error) {
 	w.fetching.Lock()
-	from := w.cursor.from(time.Now())
+	from, sweep := w.cursor.from(time.Now())
+	since := w.cursor.since
 	flying := w.inFlight.snapshot()
 	w.fetching.Unlock()
+	if sweep {
+		front, err := w.Front.start(ctx, since)
+		if err != nil {
+			return flight{}, err
+		}
+		from = w.skip(front)
+	}
 
 	started := time.Now()
 	batch, err := w.Rows.Fetch(ctx, from)
@@ -111,6 +122,8 @@ func (w *Worker) fetch(ctx context.Context) (flight, error) {
 	flying.drop(&batch)
 	f := flight{ids: batch.IDs(), batch: batch}
 	if len(f.ids) > 0 {
+		f.trace = w.trace(len(f.ids))
+		f.trace.did(StepFetch, len(f.ids), started, nil)
 		w.inFlight.begin(f.ids)
 	}
 	return f, nil
@@ -129,6 +142,12 @@ func (w *Worker) land(ids []int64) {
 	w.inFlight.end(ids)
 }
 
+func (w *Worker) skip(front int64) (from int64) {
+	w.fetching.Lock()
+	defer w.fetching.Unlock()
+	return w.cursor.skip(front)
+}
+
 func (w *Worker) sweep() {
 	w.fetching.Lock()
 	defer w.fetching.Unlock()
@@ -144,9 +163,9 @@ func (w *Worker) publishAll(ctx, finish context.Context, fetched <-chan flight, 
 			return nil
 		}
 		w.leaveAside(&f.batch)
-		done, err := w.deliver(finish, f.batch, &w.suspects, outcome)
+		done, err := w.deliver(finish, f.batch, &w.suspects, outcome, f.trace)
 		w.open.begin(done)
-		confirmed <- delivery{ids: f.ids, done: done}
+		confirmed <- delivery{ids: f.ids, done: done, trace: f.trace}
 		if err != nil {
 			return err
 		}
@@ -157,7 +176,7 @@ func (w *Worker) publishAll(ctx, finish context.Context, fetched <-chan flight, 
 // markAll marks what is confirmed until the channel is closed or finish ends.
 func (w *Worker) markAll(finish context.Context, confirmed <-chan delivery, outcome *Outcome) error {
 	for d := range confirmed {
-		err := w.mark(finish, d.done, w.Rows.MarkDone, outcome)
+		err := w.markTraced(finish, d.done, w.Rows.MarkDone, outcome, d.trace)
 		w.land(d.ids)
 		if err != nil {
 			return err

@@ -79,8 +79,9 @@ func (w *Worker) retry(finish context.Context, due Batch, under *suspects, outco
 		}
 	}
 	due.Rows = slices.DeleteFunc(due.Rows, func(row Row) bool { return row.MarkOnly })
-	done, err := w.deliver(finish, due, under, outcome)
+	trace := w.trace(len(due.Rows))
+	done, err := w.deliver(finish, due, under, outcome, trace)
 	settle = append(settle, done...)
 	slices.Sort(settle)
-	return errors.Join(err, w.mark(finish, settle, w.Failures.Settle, outcome))
+	return errors.Join(err, w.markTraced(finish, settle, w.Failures.Settle, outcome, trace))
 }

@@ -34,6 +34,9 @@ func drawWorld(t *rapid.T) *world {
 		w.crashes = rapid.SliceOfN(rapid.Bool(), 20, 20).Draw(t, "a failed pass is a crash")
 	}
 	w.slow = rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond}).Draw(t, "a fetch takes")
+	if rapid.Bool().Draw(t, "the front is looked for") {
+		w.front = NewFront(w.findFront)
+	}
 	kinds := []fault{none, none, none, none, fails, fails, fails, panics}
 	w.faults = map[stage][]fault{}
 	for _, where := range []stage{fetching, publishing, marking} {

@@ -22,20 +22,34 @@ type cursor struct {
 	until    int64         // where next stood before the sweep
 	spent    time.Duration // fetch time of this sweep
 	due      time.Time     // of the next sweep; zero: at once
+	since    time.Time     // the sweep must find what could be fetched at this time; zero: it comes for its turn
 }
 
-func newCursor() cursor { return cursor{next: FirstID, until: FirstID} }
+func newCursor() cursor { return cursor{next: FirstID, until: FirstID, since: time.Now()} }
 
-// sweep makes the next fetch start at the first id.
+// sweep makes the next fetch a sweep that misses nothing that can be fetched now.
 func (c *cursor) sweep() {
 	c.next = max(c.next, c.until)
-	c.sweeping, c.due = false, time.Time{}
+	c.sweeping, c.due, c.since = false, time.Time{}, time.Now()
 }
 
-// from returns where to fetch from, and starts a sweep when one is due.
-func (c *cursor) from(now time.Time) int64 {
-	if !c.sweeping && !now.Before(c.due) {
+// from returns where to fetch from, and whether a sweep begins with that: one is due, or nothing was ever found.
+func (c *cursor) from(now time.Time) (id int64, begins bool) {
+	if !c.sweeping && (!now.Before(c.due) || c.next == FirstID) {
 		c.sweeping, c.until, c.next, c.spent = true, c.next, FirstID, 0
+		return c.next, true
+	}
+	return c.next, false
+}
+
+// skip lets the sweep that has just begun start at the front, and returns where to fetch from.
+func (c *cursor) skip(front int64) int64 {
+	switch {
+	case !c.sweeping: // another one was asked for
+	case c.until == FirstID: // no row was read yet
+		c.next = front
+	default:
+		c.next = min(front, c.until)
 	}
 	return c.next
 }
@@ -54,7 +68,7 @@ func (c *cursor) advance(batch Batch, took time.Duration, now time.Time) {
 	c.spent += took
 	if !batch.More || c.next >= c.until {
 		c.next = max(c.next, c.until)
-		c.sweeping = false
+		c.sweeping, c.since = false, time.Time{}
 		c.due = now.Add(min(max(sweepRest*c.spent, sweepMinRest), sweepMaxRest))
 	}
 }

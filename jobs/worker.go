@@ -23,6 +23,7 @@ type WorkerConfig struct {
 	Rows      Rows
 	Failures  Failures
 	Publisher Publisher
+	Front     *Front // of the job; optional
 	// Unsettled says that an earlier owner may have left confirmed rows without their marks.
 	Unsettled bool
 	// Lease ends the fetching and cuts the sending when it is lost; what is confirmed is marked all the same.
@@ -31,6 +32,7 @@ type WorkerConfig struct {
 	// Grace is how long the batches in flight may take to finish once the worker is told to stop.
 	Grace    time.Duration
 	Observer Observer // optional
+	Tracer   Tracer   // optional: nil costs nothing
 }
 
 // Worker is one of the K instances of a job: it drains the rows it owns, pass after pass. Its methods are called from

@@ -53,6 +53,7 @@ type world struct {
 	crashes []bool // of the next passes that fail: the process ends with them
 	limit   int
 	slow    time.Duration     // how long a fetch takes: slow sweeps are rare
+	front   *Front            // of all workers; nil: none
 	faults  map[stage][]fault // of the next places where one can strike
 	events  []event           // in order
 	calls   int               // places passed so far
@@ -137,8 +138,7 @@ func (w *world) owner(t testing.TB, log zerolog.Logger, unsettled bool) *Worker 
 	}
 	worker, err := NewWorker(WorkerConfig{
 		Job: job, Shard: Shard{Number: 0, Of: 1}, Rows: w, Failures: w, Publisher: w, Log: log, Grace: 10 * time.Second,
-		Unsettled: unsettled,
-		Observer:  w.observer,
+		Front: w.front, Unsettled: unsettled, Observer: w.observer,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -267,6 +267,28 @@ func (w *world) Fetch(ctx context.Context, from int64) (Batch, error) {
 		}
 	}
 	return batch, nil
+}
+
+// findFront is what a Front asks. It takes long enough to be remembered.
+func (w *world) findFront(ctx context.Context) (int64, error) {
+	time.Sleep(10 * nearFront)
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	if ctx.Err() != nil || w.strike(fetching, "looking for the front fails") {
+		return 0, errSim
+	}
+	highest := int64(FirstID)
+	for id, row := range w.table {
+		if row.pending || row.withdrawn || w.sendings[id] > 0 {
+			highest = max(highest, id)
+		}
+	}
+	for _, id := range w.pendingIDs() {
+		if w.ledger[id] == nil && !w.held(id) {
+			return id, nil
+		}
+	}
+	return highest, nil
 }
 
 func (w *world) Pending(ctx context.Context, ids []int64) (batch Batch, err error) {

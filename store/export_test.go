@@ -11,10 +11,14 @@ import (
 // PlanSettings are the session's, but behind a pooler.
 func PlanSettings() map[string]string { return planSettings }
 
-// FetchSQL and MarkSQL let tests look at plans.
+// FetchSQL and the like let tests look at plans.
 func (s *Source) FetchSQL(shard jobs.Shard) string { return s.sql.fetch(shard) }
 func (s *Source) MarkSQL() string                  { return s.mark }
+func (s *Source) SettleSQL() string                { return s.settle }
+func (s *Source) PendingSQL() string               { return s.pending }
 func (s *Source) DueSQL() string                   { return s.due }
+func (s *Source) FrontSQL() string                 { return s.front }
+func (s *Source) BacklogSQL() string               { return s.sql.backlog(s.created) }
 
 // OwnershipSQL are the statements of a heartbeat and a tick that change or look for rows, with values for parameters.
 func OwnershipSQL() map[string]string {

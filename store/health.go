@@ -161,34 +161,6 @@ func (s *Source) Plan(ctx context.Context) (indexes []string, err error) {
 	return slices.Compact(indexes), wrap("plan of "+s.sql.job, err)
 }
 
-// Member is a row of modulo.instances.
-type Member struct {
-	Instance, Host, Version string
-	PID                     int
-	Jobs                    []string
-	Left                    time.Duration // of its lease; not positive: it has run out
-}
-
-const membersSQL = `select instance::text, host, version, pid, jobs, extract(epoch from expires_at - clock_timestamp())::float8
-from modulo.instances order by host, pid`
-
-// Members lists the instances, those whose lease has run out included.
-func (db *DB) Members(ctx context.Context) ([]Member, error) {
-	ctx, cancel := db.bounded(ctx)
-	defer cancel()
-	rows, err := db.pool.Query(ctx, membersSQL)
-	if err != nil {
-		return nil, fmt.Errorf("instances: %w", err)
-	}
-	members, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (m Member, err error) {
-		var left float64
-		err = row.Scan(&m.Instance, &m.Host, &m.Version, &m.PID, &m.Jobs, &left)
-		m.Left = time.Duration(left * float64(time.Second))
-		return m, err
-	})
-	return members, wrap("instances", err)
-}
-
 // Check tells what keeps inserts from waking the workers, without changing it: a *Problem for each table whose trigger is
 // missing or disabled, and what Listen would fail with.
 func (w *Wakeups) Check(ctx context.Context) error {

@@ -24,8 +24,11 @@ func sessions() map[string]string {
 func (f *fixture) plan(settings, statement, types, args string) string {
 	f.t.Helper()
 	f.exec("deallocate all; reset all; " + settings)
-	f.exec(fmt.Sprintf("prepare statement(%s) as %s", types, statement))
-	return strings.Join(column[string](f, "explain (analyze, buffers, costs off, timing off, summary off) execute statement("+args+")"), "\n")
+	if types != "" {
+		types, args = "("+types+")", "("+args+")"
+	}
+	f.exec(fmt.Sprintf("prepare statement%s as %s", types, statement))
+	return strings.Join(column[string](f, "explain (analyze, buffers, costs off, timing off, summary off) execute statement"+args), "\n")
 }
 
 var buffersPattern = regexp.MustCompile(`Buffers: shared hit=(\d+)(?: read=(\d+))?`)

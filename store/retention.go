@@ -62,7 +62,7 @@ type Sweep struct {
 // as are those behind it; $2 is the time to keep in seconds, and the limit is a literal, for the planner. remove takes the
 // ids as $1 and the time as $2, leaves out rows that somebody has locked, and looks again at each as it is now: what was
 // set pending meanwhile stays.
-type sweepKind struct{ name, walk, remove string }
+type sweepKind struct{ name, job, walk, remove string }
 
 // Sweeps returns one per kind of rows that the configuration limits.
 func (db *DB) Sweeps(cfg RetentionConfig) ([]*Sweep, error) {
@@ -124,7 +124,7 @@ from modulo.audit where id > (select $1::bigint) order by id`,
 // deleted here: it keeps a pending row from being sent. Rows that were delivered and cannot be marked stay.
 func failedKind(job string) sweepKind {
 	return sweepKind{
-		name: "failed",
+		name: "failed", job: job,
 		walk: `select row_id, failed_at is not null and not delivered and failed_at < now() - make_interval(secs => $2::float8), false
 from modulo.failures where job = ` + quoteText(job) + ` and row_id > (select $1::bigint) order by row_id`,
 		remove: `update modulo.failures set discarded_at = now(), failed_at = null, next_attempt_at = now(), updated_at = now()
@@ -235,7 +235,20 @@ func (s *Sweep) batch(ctx context.Context, tx pgx.Tx, w *walk) error {
 		}
 		w.removed = int(removed.RowsAffected())
 	}
+	if err := s.record(ctx, tx, w.removed); err != nil {
+		return err
+	}
 	_, err = tx.Exec(ctx, sweptSQL, s.kind.name, w.removed, w.ends && s.whole)
+	return err
+}
+
+// record writes down, for people, that rows were given up in nobody's name.
+func (s *Sweep) record(ctx context.Context, tx pgx.Tx, rows int) error {
+	if s.kind.job == "" || rows == 0 {
+		return nil
+	}
+	o := s.db.As(Actor{Who: "retention on " + s.host, Reason: "failed for longer than " + s.keep.String()})
+	_, err := o.note(ctx, tx, act{string(RepairDiscard) + " rows", s.kind.job, "failed rows"}, ResultDone, int64(rows))
 	return err
 }
 

@@ -163,6 +163,9 @@ func TestRetentionOfFailedRows(t *testing.T) {
 	if ids := column[int64](f, "select row_id from modulo.failures where discarded_at is not null and failed_at is null"); fmt.Sprint(ids) != "[1]" {
 		t.Errorf("given up: %v", ids)
 	}
+	if told := column[string](f, "select action || ' of ' || job || ', ' || affected from modulo.audit"); fmt.Sprint(told) != "[discard rows of outbox, 1]" {
+		t.Errorf("audit: %v", told)
+	}
 	rows := f.source(outboxJob()).Worker(jobs.Shard{Of: 1})
 	marks := due(t, rows).IDs() // 4 is due anyway
 	if fmt.Sprint(marks) != "[1 4]" {
@@ -180,9 +183,7 @@ func TestRetentionOfFailedRows(t *testing.T) {
 func TestRetentionOfAudit(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.exec(`create table if not exists modulo.audit (id bigint generated always as identity primary key, at timestamptz not null default now(),
-			who text, action text, job text, result text);
-		insert into modulo.audit (at, who, action, job, result) select now() - interval '1 hour' * n, '', '', '', '' from generate_series(10, 0, -1) as n`)
+	f.exec(`insert into modulo.audit (at, who, action, job, result) select now() - interval '1 hour' * n, '', '', '', '' from generate_series(10, 0, -1) as n`)
 	if removed, _ := f.sweep(f.sweeps(store.RetentionConfig{Audit: 150 * time.Minute, Batch: 2})[0]); removed != 8 {
 		t.Errorf("%d entries, want 8", removed)
 	}

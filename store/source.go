@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -18,8 +19,8 @@ type Source struct {
 	created bool // there is a created_at that tells a row's age
 
 	// Texts of sql that do not depend on the worker.
-	due, clear, pending, mark, settle, park string
-	fetchFormats, dueFormats                pgx.QueryResultFormats
+	due, clear, pending, mark, settle, park, front string
+	fetchFormats, dueFormats                       pgx.QueryResultFormats
 }
 
 // OpenSource checks a job against its real table and builds its SQL. The error joins a *Problem for everything that is
@@ -43,7 +44,7 @@ func newSource(db *DB, job *jobs.Job, table *Table, binary bool) *Source {
 	s := &Source{db: db, table: table, binary: binary, created: tellsAge(table), sql: newStatements(job, table, binary)}
 	s.sql.timeline = db.timeline
 	s.due, s.clear, s.pending = s.sql.due(), s.sql.clear(), s.sql.pending()
-	s.mark, s.settle, s.park = s.sql.mark(), s.sql.settle(), s.sql.park()
+	s.mark, s.settle, s.park, s.front = s.sql.mark(), s.sql.settle(), s.sql.park(), s.sql.front()
 	s.fetchFormats, s.dueFormats = resultFormats(fetchHead, len(s.sql.fields), binary), resultFormats(dueHead, len(s.sql.fields), binary)
 	return s
 }
@@ -101,4 +102,14 @@ func resultFormats(head, fields int, binary bool) pgx.QueryResultFormats {
 		formats[head+2] = pgx.BinaryFormatCode
 	}
 	return formats
+}
+
+// Front is the lowest id of a row that any worker of the job could fetch; where there is none, the highest id there is.
+func (s *Source) Front(ctx context.Context) (id int64, err error) {
+	ctx, cancel := s.db.bounded(ctx)
+	defer cancel()
+	if err := s.db.pool.QueryRow(ctx, s.front).Scan(&id); err != nil {
+		return 0, fmt.Errorf("look for the first pending row of %s: %w", s.sql.job, err)
+	}
+	return id, nil
 }

@@ -88,6 +88,12 @@ func (s *statements) owned(shard jobs.Shard) string {
 	return fmt.Sprintf("coalesce(%s %% %d in (%s), false)", s.shardKey(), shard.Of, remainders)
 }
 
+// front selects the lowest id of what any worker would fetch; where there is nothing, the highest id there is.
+func (s *statements) front() string {
+	return fmt.Sprintf("select coalesce((\n  select t.%[1]s from %[2]s as t\n  where (\n%[3]s\n  )\n%[4]s  order by t.%[1]s\n  limit 1\n), (\n"+
+		"  select max(t.%[1]s) from %[2]s as t\n), %[5]d)::bigint", s.id, s.table, s.where, s.notFailed(), jobs.FirstID)
+}
+
 // notFailed leaves out rows with a record of a failure and, in an ordered job, those behind one of their key that was
 // not delivered. A discarded one holds its key until its worker has settled it: only then the worker knows that it must
 // look for the rows behind it, before it reads on.
@@ -110,7 +116,9 @@ func (s *statements) notParked() string {
 }
 
 // due selects the failures whose next attempt has come: timeline, row_id, attempts, mark_only, pending (null: no longer), then
-// the columns of a Row. $1 is K, $2 is w, $3 the most rows wanted, $4 the id to start from.
+// the columns of a Row. $1 is K, $2 is w, $3 the most rows wanted, $4 the id to start from. "offset 0" keeps the order by
+// row_id from choosing the primary key, which also has the rows that wait for a person, and makes the look-up of a row a
+// probe of an index: as a join it can become a walk over all pending rows.
 func (s *statements) due() string {
 	shardKey := "f.row_id"
 	if s.key != "" {
@@ -125,9 +133,12 @@ func (s *statements) due() string {
 	return fmt.Sprintf(`select %s, f.row_id, f.attempts, f.mark_only, r.*
 from (
   select f.row_id, f.attempts, f.delivered or f.discarded_at is not null as mark_only
-  from modulo.failures as f
-  where f.job = %s and f.failed_at is null and f.next_attempt_at <= now() and f.row_id >= $4::bigint
-    and %s %% $1::bigint in ($2::bigint, $2::bigint - $1::bigint)
+  from (
+    select f.job, f.row_id, f.key, f.attempts, f.delivered, f.discarded_at
+    from modulo.failures as f
+    where f.job = %s and f.failed_at is null and f.next_attempt_at <= now() offset 0
+  ) as f
+  where f.row_id >= $4::bigint and %s %% $1::bigint in ($2::bigint, $2::bigint - $1::bigint)
 %s  order by f.row_id
   limit $3
 ) as f
@@ -136,7 +147,7 @@ left join lateral (
   from %s as t
   where t.%s = f.row_id and (
 %s
-  )
+  ) offset 0
 ) as r on true
 order by f.row_id`, s.here(), quoteText(s.job), shardKey, held, s.columns(), s.table, s.id, s.where)
 }
@@ -159,7 +170,7 @@ func (s *statements) mark() string {
 func (s *statements) pending() string {
 	return fmt.Sprintf("select %[4]s, %[5]s\nfrom %[2]s as t\nwhere (\n%[3]s\n)\n"+
 		"and t.%[1]s = any($1::bigint[]) and t.%[1]s between $2::bigint and $3::bigint\n"+
-		"and not exists (select from modulo.failures as f where f.job = %[6]s and f.row_id = t.%[1]s and f.delivered)\n"+
+		"and not exists (select from modulo.failures as f where f.job = %[6]s and f.row_id = t.%[1]s and f.delivered offset 0)\n"+
 		"order by t.%[1]s",
 		s.id, s.table, s.where, s.here(), s.columns(), quoteText(s.job))
 }

@@ -31,6 +31,7 @@ func TestStatements(t *testing.T) {
 		golden(t, name+"_fetch_0_of_1.sql", s.fetch(jobs.Shard{Number: 0, Of: 1}))
 		golden(t, name+"_fetch_0_of_5.sql", s.fetch(jobs.Shard{Number: 0, Of: 5}))
 		golden(t, name+"_fetch_3_of_5.sql", s.fetch(jobs.Shard{Number: 3, Of: 5}))
+		golden(t, name+"_front.sql", s.front())
 		golden(t, name+"_due.sql", s.due())
 		golden(t, name+"_mark.sql", s.mark())
 		golden(t, name+"_settle.sql", s.settle())

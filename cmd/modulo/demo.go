@@ -27,7 +27,7 @@ func (a *app) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Everything on this machine: private PostgreSQL and ActiveMQ, sample rows, the service, live progress",
 		Long: `Everything on this machine: starts a private PostgreSQL and a private ActiveMQ on loopback ports, inserts sample rows,
-runs the service and shows what arrives, until Ctrl-C. With --exit it drains the rows, checks every delivery and exits
+runs the service and its dashboard and shows what arrives, until Ctrl-C. With --exit it drains the rows, checks every delivery and exits
 with 0 only if nothing is missing. Needs the Debian packages postgresql and activemq; leaves nothing behind.`,
 		Example: `  modulo demo
   modulo demo --rows 100000 --exit`,
@@ -45,7 +45,7 @@ func (a *app) demo(ctx context.Context, flags demoFlags) error {
 		return exit(exitUsage, fmt.Errorf("--rows %d is less than 1", flags.rows))
 	}
 	fmt.Fprintln(a.err, "starting a private PostgreSQL and a private ActiveMQ ...")
-	stopServers, err := a.startDemoServers(ctx)
+	stopServers, err := a.startDemoServers(ctx, flags.exit)
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
@@ -53,8 +53,8 @@ func (a *app) demo(ctx context.Context, flags demoFlags) error {
 	return errors.Join(err, stopServers())
 }
 
-// startDemoServers starts both servers and points this app at them.
-func (a *app) startDemoServers(ctx context.Context) (stop func() error, err error) {
+// startDemoServers starts both servers and points this app at them: with exit at the outbox alone.
+func (a *app) startDemoServers(ctx context.Context, exit bool) (stop func() error, err error) {
 	dir, err := local.TempDir("modulo-demo-*")
 	if err != nil {
 		return nil, err
@@ -77,13 +77,22 @@ func (a *app) startDemoServers(ctx context.Context) (stop func() error, err erro
 		return nil, errors.Join(err, stop())
 	}
 	cleanup = append(cleanup, mq.Stop)
-	a.configPath, a.databaseURL, a.brokerURL = "", pg.URL("postgres"), mq.URL()
+	a.databaseURL, a.brokerURL = pg.URL("postgres"), mq.URL()
+	a.configPath = ""
+	if !exit {
+		if err := a.writeDemoConfig(dir); err != nil {
+			return nil, errors.Join(err, stop())
+		}
+	}
 	fmt.Fprintf(a.err, "PostgreSQL: %s\nActiveMQ:   %s (OpenWire %s)\n", a.databaseURL, a.brokerURL, mq.OpenWireURL())
 	return stop, nil
 }
 
 func (a *app) demoOn(ctx context.Context, flags demoFlags) (err error) {
 	a.logLevel = "warn"
+	if !flags.exit {
+		a.logLevel = "error" // rows of invoices fail, as they should: see the dashboard
+	}
 	log, err := a.logger()
 	if err != nil {
 		return err
@@ -104,18 +113,61 @@ func (a *app) demoOn(ctx context.Context, flags demoFlags) (err error) {
 	if err := app.insert(ctx, flags.rows); err != nil {
 		return err
 	}
-	s, err := a.openService(ctx, c, opening{grace: 15 * time.Second, farewell: 5 * time.Second, log: log})
+	o := opening{grace: 15 * time.Second, farewell: 5 * time.Second, log: log}
+	o.monitor = a.newMonitor(c, nil, log)
+	if flags.exit {
+		return a.demoService(ctx, c, o, app, flags)
+	}
+	if err := app.createInvoices(ctx, demoInvoices); err != nil {
+		return err
+	}
+	return a.demoSite(ctx, c, o, app, flags)
+}
+
+// demoSite serves the dashboard while the service runs.
+func (a *app) demoSite(ctx context.Context, c *config.Config, o opening, app *demoApplication, flags demoFlags) error {
+	listener, err := listenHTTP(ctx, c, o.log)
+	if err != nil {
+		return err
+	}
+	if listener == nil {
+		return a.demoService(ctx, c, o, app, flags)
+	}
+	if o.site, err = a.newSite(c, o.log); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	handler, err := routes(listener, c, o, o.log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	fmt.Fprintf(a.err, "Dashboard:  http://%s/\n", listener.Addr())
+	return besideHTTP(listener, handler, o.log, func() error { return a.demoService(ctx, c, o, app, flags) })
+}
+
+// demoService runs the service and shows what arrives.
+func (a *app) demoService(ctx context.Context, c *config.Config, o opening, app *demoApplication, flags demoFlags) error {
+	s, err := a.openService(ctx, c, o)
 	if err != nil {
 		return err
 	}
 	defer s.db.Close()
-
+	settings, err := c.Settings()
+	if err != nil {
+		return err
+	}
 	serving, stopServing := context.WithCancel(ctx)
-	served := make(chan error, 1)
-	go func() { served <- s.Run(serving) }()
+	served, changed := make(chan error, 1), make(chan error, 1)
+	go func() { served <- s.runMonitored(serving, o, settings) }()
+	go func() {
+		if flags.exit {
+			changed <- nil
+			return
+		}
+		changed <- a.changeDemo(serving, s.db, c, flags.workers)
+	}()
 	watchErr := a.watchDemo(ctx, app, s.sources["outbox"], flags)
 	stopServing()
-	return errors.Join(watchErr, <-served)
+	return errors.Join(watchErr, <-served, <-changed)
 }
 
 func (a *app) migrateDemo(ctx context.Context, c *config.Config) error {
@@ -156,7 +208,7 @@ func (a *app) watchDemo(ctx context.Context, app *demoApplication, source *store
 		case <-ticker.C:
 		}
 		if !flags.exit {
-			if err := app.insert(ctx, demoRate/2); err != nil {
+			if err := errors.Join(app.insert(ctx, demoRate/2), app.insertInvoices(ctx, demoInvoiceRate/2)); err != nil {
 				return stoppedEarly(ctx, err)
 			}
 		}

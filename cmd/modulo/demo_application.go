@@ -14,6 +14,12 @@ import (
 // demoRate is how many events per second the demo's application inserts once it runs.
 const demoRate = 500
 
+// demoInvoices is how many invoices there are to begin with, and demoInvoiceRate how many come per second then.
+const (
+	demoInvoices    = 4000
+	demoInvoiceRate = 30
+)
+
 var demoQueues = []string{"/queue/demo.orders", "/queue/demo.payments", "/queue/demo.shipments"}
 
 // insertDemoEvents is what an application does in its own transaction: it inserts its events into the outbox.

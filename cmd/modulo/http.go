@@ -14,7 +14,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"modulo/internal/config"
-	"modulo/internal/monitor"
 )
 
 // Limits of a request. Nothing that is served waits for anybody, so whoever is slower than this is cut off.
@@ -50,17 +49,8 @@ func listenHTTP(ctx context.Context, c *config.Config, log zerolog.Logger) (net.
 	if err != nil {
 		return nil, exit(exitUsage, fmt.Errorf("http: %w", err))
 	}
-	log.Info().Stringer("address", listener.Addr()).Msg("http listens: /livez /readyz /metrics")
+	log.Info().Stringer("address", listener.Addr()).Msg("http listens: dashboard, /api/v1, /livez, /readyz, /metrics")
 	return listener, nil
-}
-
-// routes are what the listener answers.
-func routes(m *monitor.Monitor) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", m.Livez)
-	mux.HandleFunc("GET /readyz", m.Readyz)
-	mux.Handle("GET /metrics", m.Metrics())
-	return mux
 }
 
 // besideHTTP works while the handler answers on the listener, and stops answering last.

@@ -320,8 +320,8 @@ func TestHTTPAddress(t *testing.T) {
 	running := f.start("run")
 	running.awaitLog("the default port is taken")
 	running.awaitReadiness(http.StatusOK)
-	if code, _ := running.get("/"); code != http.StatusNotFound {
-		t.Errorf("/ is %d", code)
+	if code, page := running.get("/"); code != http.StatusOK || !strings.Contains(page, "<h1") {
+		t.Errorf("/ is %d: %s", code, page)
 	}
 	running.end()
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +56,7 @@ type app struct {
 	terminal
 	configPath, databaseURL, brokerURL string
 	logLevel, logFormat                string
+	fromEnvironment                    []string // names of the flags that variables have set
 }
 
 // run runs the command line and returns the exit code. It is main without the process, for tests too.
@@ -111,8 +113,9 @@ Every flag can also be given as an environment variable: --shutdown-timeout as M
   modulo rows list outbox             rows that failed`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return exit(exitUsage, flagsFromEnvironment(cmd.Flags(), a.lookupEnv))
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) (err error) {
+			a.fromEnvironment, err = flagsFromEnvironment(cmd.Flags(), a.lookupEnv)
+			return exit(exitUsage, err)
 		},
 	}
 	flags := root.PersistentFlags()
@@ -130,7 +133,7 @@ Every flag can also be given as an environment variable: --shutdown-timeout as M
 	root.AddCommand(
 		a.runCommand(), a.onceCommand(), a.demoCommand(), a.migrateCommand(), a.initCommand(),
 		a.statusCommand(), a.workersCommand(), a.pauseCommand(), a.resumeCommand(), a.triggerCommand(),
-		a.rowsCommand(), a.doctorCommand(), a.benchCommand(), a.versionCommand(),
+		a.rowsCommand(), a.auditCommand(), a.doctorCommand(), a.configCommand(), a.benchCommand(), a.versionCommand(),
 	)
 	root.SetIn(a.in)
 	root.SetOut(a.out)
@@ -175,8 +178,8 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 var exclusive = [][2]string{{"every", "cron"}, {"every", "timezone"}}
 
 // flagsFromEnvironment sets the flags that were not given from variables like MODULO_LOG_LEVEL. A flag that was given
-// also beats the variables of those that it excludes.
-func flagsFromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) error {
+// also beats the variables of those that it excludes. It returns the names of the flags that it set.
+func flagsFromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) (set []string, err error) {
 	given := map[string]bool{"help": true}
 	flags.Visit(func(f *pflag.Flag) { given[f.Name] = true })
 	for _, pair := range exclusive {
@@ -194,20 +197,22 @@ func flagsFromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, boo
 		if err := flags.Set(f.Name, value); err != nil {
 			problems = append(problems, fmt.Errorf("environment variable %s: %w", name, err))
 		}
+		set = append(set, f.Name)
 	})
 	for _, pair := range exclusive {
 		if flags.Changed(pair[0]) && flags.Changed(pair[1]) {
 			problems = append(problems, fmt.Errorf("--%s and --%s exclude each other", pair[0], pair[1]))
 		}
 	}
-	return errors.Join(problems...)
+	return set, errors.Join(problems...)
 }
 
 // load reads the configuration with the flags of this command line.
 func (a *app) load(over config.Overrides) (*config.Config, error) {
-	over.DatabaseURL, over.BrokerURL = a.databaseURL, a.brokerURL
+	over.DatabaseURL, over.BrokerURL, over.Environment = a.databaseURL, a.brokerURL, a.fromEnvironment
 	if over.DatabaseURL == "" {
 		over.DatabaseURL, _ = a.lookupEnv("DATABASE_URL")
+		over.Environment = append(slices.Clone(over.Environment), "database-url")
 	}
 	c, err := config.Load(a.configPath, a.lookupEnv, over)
 	if err != nil {

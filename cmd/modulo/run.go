@@ -7,10 +7,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"modulo/internal/config"
 	"modulo/internal/monitor"
+	"modulo/internal/operations"
+	"modulo/internal/traces"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -27,7 +30,9 @@ their receipts and marks, and the process ends with 0 within --shutdown-timeout.
 	}
 	flags.add(cmd)
 	cmd.Flags().IntVar(&flags.maxWorkers, "max-workers", 0, "most workers of this instance, of all jobs (default: no limit)")
-	cmd.Flags().StringVar(&flags.http, "http", config.DefaultListen, "`address` for /livez, /readyz and /metrics; off: none")
+	cmd.Flags().StringVar(&flags.http, "http", config.DefaultListen, "`address` for the dashboard, the API, /livez, /readyz and /metrics; off: none")
+	cmd.Flags().BoolVar(&flags.pprof, "pprof", false, "answer /debug/pprof/ to callers on this machine")
+	cmd.Flags().StringVar(&flags.traces, "traces", "", "otlp: send traces to the collector of the OTEL_EXPORTER_OTLP_* variables (default off)")
 	return cmd
 }
 
@@ -44,18 +49,41 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	if err != nil {
 		return err
 	}
+	exporter, err := a.exporter(c, log)
+	if err != nil {
+		return err
+	}
 	listener, err := listenHTTP(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	o := opening{patience: startPatience, grace: flags.grace(), farewell: flags.farewell(), maxWorkers: flags.maxWorkers, log: log}
-	if listener == nil {
-		return a.runService(ctx, c, flags, o)
+	if exporter != nil {
+		o.tracer = exporter
 	}
-	o.monitor = monitor.New(monitor.Config{
-		Jobs: c.JobList(), Version: version(), Lease: c.Timing().Lease, Patience: c.Patience(), Log: log,
-	})
-	return besideHTTP(listener, routes(o.monitor), log, func() error { return a.runService(ctx, c, flags, o) })
+	work := func() error {
+		return besideTraces(ctx, exporter, func() error { return a.runService(ctx, c, flags, o) })
+	}
+	o.monitor = a.newMonitor(c, exporter, log)
+	if listener == nil {
+		return work()
+	}
+	if o.site, err = a.newSite(c, log); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	handler, err := routes(listener, c, o, log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	return besideHTTP(listener, withPprof(c, handler), log, work)
+}
+
+func (a *app) newMonitor(c *config.Config, exporter *traces.Exporter, log zerolog.Logger) *monitor.Monitor {
+	settings := monitor.Config{Jobs: c.JobList(), Version: version(), Lease: c.Timing().Lease, Patience: c.Patience(), Log: log}
+	if exporter != nil {
+		settings.Traces = exporter.Counts
+	}
+	return monitor.New(settings)
 }
 
 // runService is the service from waiting for the database to the clean stop.
@@ -75,7 +103,11 @@ func (a *app) runService(ctx context.Context, c *config.Config, flags *serviceFl
 		asked <- time.Now()
 		log.Info().AnErr("cause", context.Cause(ctx)).Msg("stopping: no new batch; finishing those in flight")
 	})()
-	if err := s.besideRetention(ctx, c, o, func() error { return s.runMonitored(ctx, o.monitor) }); err != nil {
+	settings, err := c.Settings()
+	if err != nil {
+		return err
+	}
+	if err := s.besideRetention(ctx, c, o, func() error { return s.runMonitored(ctx, o, settings) }); err != nil {
 		return err
 	}
 	if took := time.Since(<-asked); took > flags.shutdownTimeout {
@@ -85,19 +117,30 @@ func (a *app) runService(ctx context.Context, c *config.Config, flags *serviceFl
 	return nil
 }
 
-// runMonitored runs the service while the monitor, if there is one, counts what is pending.
-func (s *service) runMonitored(ctx context.Context, m *monitor.Monitor) error {
-	if m == nil {
-		return s.Run(ctx)
-	}
+// runMonitored runs the service while others tell what it does, count what is pending, and do what people ask for by HTTP.
+func (s *service) runMonitored(ctx context.Context, o opening, settings []config.Setting) error {
+	m := o.monitor
 	m.Runs()
 	defer context.AfterFunc(ctx, m.Stops)()
-	sampling, stopSampling := context.WithCancel(ctx)
-	var sampler sync.WaitGroup
-	sampler.Go(func() { m.Sample(sampling, s.db, s.tables()) })
+	console := operations.New(operations.Config{
+		DB: s.db, Jobs: s.jobs, Sources: s.sources, Counted: m.Counted, Settings: settings,
+	})
+	if o.site != nil {
+		if err := o.site.open(console); err != nil {
+			return err
+		}
+		defer o.site.close()
+	}
+	beside, stop := context.WithCancel(ctx)
+	var others sync.WaitGroup
+	others.Go(func() { m.Tell(beside, s.db) })
+	if o.site != nil {
+		others.Go(func() { m.Sample(beside, s.db, s.tables()) })
+		others.Go(func() { console.Watch(beside) })
+	}
 	err := s.Run(ctx)
-	stopSampling()
-	sampler.Wait()
+	stop()
+	others.Wait()
 	return err
 }
 

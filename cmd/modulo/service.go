@@ -24,6 +24,8 @@ type serviceFlags struct {
 	workers, batch, window int
 	maxWorkers             int    // of run
 	http                   string // of run
+	traces                 string // of run
+	pprof                  bool   // of run
 	every                  time.Duration
 	cron, timezone         string
 	confirm, repeats       string
@@ -47,7 +49,7 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 
 // overrides are the flags that were given.
 func (f *serviceFlags) overrides(cmd *cobra.Command) config.Overrides {
-	over := config.Overrides{Confirm: f.confirm, Repeats: f.repeats, Cron: f.cron, Timezone: f.timezone, JobNames: f.jobs}
+	over := config.Overrides{Confirm: f.confirm, Repeats: f.repeats, Traces: f.traces, Pprof: f.pprof, Cron: f.cron, Timezone: f.timezone, JobNames: f.jobs}
 	if cmd.Flags().Changed("workers") {
 		over.Workers = &f.workers
 	}
@@ -79,6 +81,7 @@ func (f *serviceFlags) farewell() time.Duration { return f.shutdownTimeout - f.g
 type service struct {
 	*jobs.Service
 	db      *store.DB
+	jobs    []*jobs.Job
 	broker  broker.Broker
 	sources map[string]*store.Source
 }
@@ -92,6 +95,8 @@ type opening struct {
 	maxWorkers int
 	alone      bool             // as the only instance
 	monitor    *monitor.Monitor // optional
+	tracer     jobs.Tracer      // optional
+	site       *site            // optional
 	log        zerolog.Logger
 }
 
@@ -139,13 +144,17 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, err
 	}
+	fronts := map[string]*jobs.Front{}
+	for name, source := range sources {
+		fronts[name] = jobs.NewFront(source.Front)
+	}
 	observer, instanceObserver := o.observers()
 	newWorker := func(_ context.Context, job *jobs.Job, owned jobs.Owned, lease *jobs.Lease) (*jobs.Worker, error) {
 		rows := sources[job.Name].Worker(owned.Shard)
 		return jobs.NewWorker(jobs.WorkerConfig{
 			Job: job, Shard: owned.Shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(token(job, owned.Shard, rows)),
-			Unsettled: owned.Unsettled, Lease: lease, Log: o.log, Grace: o.grace,
-			Observer: observer,
+			Front: fronts[job.Name], Unsettled: owned.Unsettled, Lease: lease, Log: o.log, Grace: o.grace,
+			Observer: observer, Tracer: o.tracer,
 		})
 	}
 	workers, err := jobs.NewService(jobs.ServiceConfig{
@@ -155,7 +164,7 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, exit(exitUsage, err)
 	}
-	return &service{workers, db, mq, sources}, nil
+	return &service{workers, db, c.JobList(), mq, sources}, nil
 }
 
 // token says which token a worker keeps on the broker; nil where repeats are taken.

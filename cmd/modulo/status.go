@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -18,18 +19,24 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Jobs, their workers and owners, backlog, age of the oldest pending row, failed rows",
 		Args:  cobra.MaximumNArgs(1),
 	}
-	output := outputFlag(cmd)
+	output, every := outputFlag(cmd), watchFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if _, err := a.load(config.Overrides{JobNames: args}); err != nil {
 			return err // a job that is not in the configuration
 		}
-		return a.withTables(cmd.Context(), args, func(c *operations.Console) error {
-			overview, err := c.Overview(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.printStatus(*output, overview.Jobs)
+		err := a.withTables(cmd.Context(), args, func(c *operations.Console) error {
+			return a.watch(cmd.Context(), *every, *output, func(a *app) error {
+				overview, err := c.Overview(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.printStatus(*output, overview.Jobs)
+			})
 		})
+		if _, ended := errors.AsType[signalled](err); ended && *every > 0 {
+			return nil // there is no other end
+		}
+		return err
 	}
 	return cmd
 }

@@ -58,9 +58,9 @@ func (a *app) resetTokens(cmd *cobra.Command, c *operations.Console, job string,
 	}
 	meant := 0
 	for _, t := range tokens {
-		if (worker == nil || t.Number == *worker) && t.Made && (flags.force || t.Problem != "") {
+		if (worker == nil || t.Worker == *worker) && t.Made && (flags.force || t.Problem != "") {
 			meant++
-			fmt.Fprintf(a.err, "worker %d: %s\n", t.Number, cmp.Or(t.Problem, "no problem is known"))
+			fmt.Fprintf(a.err, "worker %d: %s\n", t.Worker, cmp.Or(t.Problem, "no problem is known"))
 		}
 	}
 	if meant == 0 {

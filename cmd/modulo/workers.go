@@ -141,7 +141,7 @@ func (a *app) setWorkers(ctx context.Context, c *operations.Console, job string,
 		return err
 	}
 	if !flags.wait {
-		if _, err := c.Change(ctx, job); err != nil {
+		if _, err := c.Advance(ctx, job); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(a.out, "%s: %d -> %d workers\n", job, before.Workers, k)
@@ -160,7 +160,7 @@ const watchInterval = 200 * time.Millisecond
 func (a *app) watchChange(ctx context.Context, c *operations.Console, before operations.Change, k int) error {
 	last := -1
 	for {
-		now, err := c.Change(ctx, before.Job)
+		now, err := c.Advance(ctx, before.Job)
 		if err != nil {
 			return stoppedEarly(ctx, err)
 		}

@@ -29,10 +29,13 @@ type Config struct {
 	Broker    Broker            `yaml:"broker"`
 	Ownership Ownership         `yaml:"ownership"`
 	HTTP      HTTP              `yaml:"http"`
+	Traces    string            `yaml:"traces"` // TracesOTLP or TracesOff; the rest is in the variables of OpenTelemetry
 	Retention Retention         `yaml:"retention"`
 	Jobs      map[string]rawJob `yaml:"jobs"`
 
-	jobs []*jobs.Job
+	jobs     []*jobs.Job
+	document yaml.Node // of the file
+	over     Overrides
 }
 
 // Database says where the rows are.
@@ -80,9 +83,23 @@ type Ownership struct {
 
 // HTTP says where metrics and health can be asked for.
 type HTTP struct {
+	// Pprof answers /debug/pprof/, for callers on this machine.
+	Pprof bool `yaml:"pprof"`
 	// Listen is host:port; "off" or empty: nowhere. Nil: DefaultListen, or another port where that one is taken.
 	Listen *string `yaml:"listen"`
+	// Prefix is the path that API and dashboard stand under, as in /modulo; probes and metrics stay where they are.
+	Prefix    string   `yaml:"prefix"`
+	UsersFile string   `yaml:"users_file"` // of name:bcrypt or name:bcrypt:write; empty: nobody logs in
+	ReadOnly  *bool    `yaml:"read_only"`  // nil: changes only after a login or, without users, from this machine
+	Payloads  bool     `yaml:"payloads"`   // show bodies of messages
+	Hosts     []string `yaml:"hosts"`      // names that are answered without a login, besides localhost and addresses
 }
+
+// What Config.Traces can be. Empty is off.
+const (
+	TracesOTLP = "otlp"
+	TracesOff  = "off"
+)
 
 // Retention says how long rows are kept that nobody needs any more. 0: for ever.
 type Retention struct {
@@ -105,12 +122,15 @@ const DefaultListen = "127.0.0.1:8080"
 type Overrides struct {
 	DatabaseURL, BrokerURL string
 	Confirm, Repeats       string
+	Traces                 string
 	Window                 *int
 	HTTP                   *string
+	Pprof                  bool
 	Workers, Batch         *int // of every selected job
 	Every                  *time.Duration
 	Cron, Timezone         string
 	JobNames               []string // only these jobs
+	Environment            []string // names of the flags whose values came from the environment
 }
 
 // Load reads the file (none if path is empty) and applies the overrides. The errors are for the operator: each says
@@ -138,6 +158,7 @@ func Load(path string, lookup func(string) (string, bool), over Overrides) (*Con
 func defaults() *Config {
 	timing := jobs.DefaultTiming()
 	return &Config{
+		Traces:   TracesOff,
 		Database: Database{MaxConns: 16, StatementTimeout: Duration(time.Minute)},
 		Broker: Broker{
 			URL: "stomp://127.0.0.1:61613", Confirm: "auto", Window: 256,
@@ -153,9 +174,10 @@ func defaults() *Config {
 }
 
 func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
-	var document, second yaml.Node
+	var second yaml.Node
+	document := &c.document
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	if err := decoder.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
+	if err := decoder.Decode(document); err != nil && !errors.Is(err, io.EOF) {
 		return readable(err)
 	}
 	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
@@ -164,7 +186,7 @@ func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
 	if err := unknownKeys(text); err != nil {
 		return err
 	}
-	if err := expandAll(&document, lookup); err != nil {
+	if err := expandAll(document, lookup); err != nil {
 		return err
 	}
 	return readable(document.Decode(c))
@@ -255,6 +277,7 @@ func tagOf(value string) string {
 }
 
 func (c *Config) apply(over Overrides) error {
+	c.over = over
 	if over.DatabaseURL != "" {
 		c.Database.URL = over.DatabaseURL
 	}
@@ -268,9 +291,14 @@ func (c *Config) apply(over Overrides) error {
 		c.Broker.Window = *over.Window
 	}
 	c.HTTP.Listen = cmp.Or(over.HTTP, c.HTTP.Listen)
+	c.HTTP.Pprof = c.HTTP.Pprof || over.Pprof
+	c.Traces = cmp.Or(over.Traces, c.Traces)
 	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership(), c.checkHTTP(), c.Retention.check()}
 	if c.Broker.Window < 1 {
 		problems = append(problems, fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window))
+	}
+	if c.Traces != TracesOTLP && c.Traces != TracesOff {
+		problems = append(problems, fmt.Errorf("traces: %.20q, want otlp or off", c.Traces))
 	}
 	if !tokenPrefix.MatchString(c.Broker.TokenPrefix) {
 		problems = append(problems, fmt.Errorf("broker.token_prefix: %.120q is not 1 to 100 of A-Z, a-z, 0-9, \".\", \"_\", \"-\"", c.Broker.TokenPrefix))
@@ -284,7 +312,9 @@ func (c *Config) apply(over Overrides) error {
 		if len(over.JobNames) > 0 && !slices.Contains(over.JobNames, name) {
 			continue
 		}
-		job, err := c.Jobs[name].job(name, over)
+		raw := c.Jobs[name]
+		job, err := raw.job(name, over)
+		c.Jobs[name] = raw
 		job.Message.Reserved = []string{strings.ToLower(c.Broker.TokenPrefix)}
 		problems = append(problems, err, c.checkFence(job))
 		c.jobs = append(c.jobs, job)
@@ -333,7 +363,12 @@ func (r Retention) check() error {
 	return errors.Join(problems...)
 }
 
+var httpPrefix = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
+
 func (c *Config) checkHTTP() error {
+	if !httpPrefix.MatchString(c.HTTP.Prefix) {
+		return fmt.Errorf("http.prefix %q: want a path without a slash at its end, as in /modulo", c.HTTP.Prefix)
+	}
 	address, _ := c.Listen()
 	if address == "" {
 		return nil

@@ -53,7 +53,7 @@ type rawJob struct {
 }
 
 // job fills in the defaults and checks the result.
-func (r rawJob) job(name string, over Overrides) (*jobs.Job, error) {
+func (r *rawJob) job(name string, over Overrides) (*jobs.Job, error) {
 	r.override(over)
 	stated := r.Workers != nil
 	if r.Source.Table == "" && name == outboxJob {

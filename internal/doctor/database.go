@@ -91,12 +91,12 @@ func (e *examination) snapshots(ctx context.Context, db *store.DB) {
 // instances lists who runs, and with which release.
 func (e *examination) instances(ctx context.Context, db *store.DB) {
 	const group = "instances"
-	members, err := db.Members(ctx)
+	all, err := db.Instances(ctx)
 	if err != nil {
-		e.note(group, "instances", Failure, "", "%s", err)
+		e.note(group, "instances", Failure, "look at the server", "%s", err)
 		return
 	}
-	alive := slices.DeleteFunc(members, func(m store.Member) bool { return m.Left <= 0 })
+	alive := slices.DeleteFunc(all, func(m store.Instance) bool { return m.Expires <= 0 })
 	if len(alive) == 0 {
 		e.note(group, "instances", Warning, "modulo run", "none is alive")
 	}

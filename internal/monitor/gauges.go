@@ -24,6 +24,7 @@ var (
 	lastProgress   = describe("modulo_last_progress_timestamp_seconds", "When an owned worker last got a receipt, marked rows or ended a pass well.", "job", "worker")
 	lastPass       = describe("modulo_last_pass_timestamp_seconds", "When an owned worker last ended a pass well; none before the first.", "job", "worker")
 	listening      = describe("modulo_listening", "1 if inserts begin passes, 0 if only the clock does; none where no job listens.")
+	traceSpans     = describe("modulo_trace_spans_total", "Spans by what became of them, sent to the collector or dropped; none where traces are off.", "result")
 	workersInForce = describe("modulo_workers", "Number of workers in force.", "job")
 	workersNext    = describe("modulo_workers_next", "Number of workers that is being changed to; 0: none.", "job")
 	workersOwned   = describe("modulo_workers_owned", "Workers that this instance owns.", "job")
@@ -38,7 +39,8 @@ var (
 // Describe implements prometheus.Collector.
 func (gauges) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		backlogRows, oldestPending, backlogCapped, backlogSampled, failedRows, retryingRows, lastProgress, lastPass, listening, workersInForce,
+		backlogRows, oldestPending, backlogCapped, backlogSampled, failedRows, retryingRows, lastProgress, lastPass, listening, traceSpans,
+		workersInForce,
 		workersNext, workersOwned, workersUnowned, workersStalled, tokenProblems, jobPaused, brokerUp, databaseUp,
 	} {
 		descs <- d
@@ -65,6 +67,11 @@ func (g gauges) read() []prometheus.Metric {
 	set(databaseUp, flag(g.database.reachable(now, g.Lease)))
 	if g.listens != nil {
 		set(listening, flag(*g.listens))
+	}
+	if g.Traces != nil {
+		sent, dropped := g.Traces()
+		list = append(list, prometheus.MustNewConstMetric(traceSpans, prometheus.CounterValue, float64(sent), "sent"),
+			prometheus.MustNewConstMetric(traceSpans, prometheus.CounterValue, float64(dropped), "dropped"))
 	}
 	for name, j := range g.jobs {
 		if g.ticked() {

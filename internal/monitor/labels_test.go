@@ -58,7 +58,7 @@ func TestLabels(t *testing.T) {
 		"worker": {"0", "1"},
 		"cause":  {"connection", "broker", "configuration", "message"},
 		"reason": {"new", "released", "unfinished", missedBusy, missedUnowned},
-		"result": {"ok", "fault"},
+		"result": {"ok", "fault", "sent", "dropped"},
 	}
 	for _, class := range jobs.Classes() {
 		words["class"] = append(words["class"], string(class))

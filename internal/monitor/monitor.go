@@ -27,7 +27,9 @@ type Config struct {
 	// Patience is how long a worker that has something to do may go without progress. It must be longer than the
 	// calls of one batch may take together.
 	Patience time.Duration
-	Log      zerolog.Logger
+	// Traces returns how many spans were sent, and how many were dropped; nil where nobody traces.
+	Traces func() (sent, dropped uint64)
+	Log    zerolog.Logger
 }
 
 // Monitor implements jobs.Observer and jobs.InstanceObserver. Safe for concurrent use.
@@ -66,7 +68,7 @@ const (
 func New(cfg Config) *Monitor {
 	m := &Monitor{Config: cfg, registry: prometheus.NewRegistry(), born: time.Now(), known: make(chan struct{}), jobs: map[string]*job{}}
 	for _, j := range cfg.Jobs {
-		m.jobs[j.Name] = &job{interval: j.Schedule.Cron == "", workers: map[int]*worker{}}
+		m.jobs[j.Name] = &job{interval: j.Schedule.Cron == "", workers: map[int]*worker{}, parted: map[int]*worker{}}
 	}
 	m.counts = newCounts(m.registry, cfg.Jobs)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{

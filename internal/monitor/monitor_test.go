@@ -28,6 +28,7 @@ func newMonitor() *Monitor {
 			{Name: "nightly", Workers: 2, Schedule: jobs.Schedule{Cron: "0 3 * * *"}},
 		},
 		Version: "test", Lease: 15 * time.Second, Patience: patience, Log: zerolog.Nop(),
+		Traces: func() (sent, dropped uint64) { return 7, 4 },
 	})
 	m.Runs()
 	m.Asked(nil)

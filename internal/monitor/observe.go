@@ -14,6 +14,7 @@ type job struct {
 	state    jobs.JobState   // of the last tick, without Owned
 	workers  map[int]*worker // of this instance
 	sample   sample
+	parted   map[int]*worker // no longer of this instance, with something to tell
 }
 
 // worker is a worker that this instance owns.
@@ -27,6 +28,7 @@ type worker struct {
 	lost     bool      // there was a fault since the connection was opened
 	refused  bool      // of the last fault: waiting does not put it right, such as a wrong login or a token that is gone
 	passed   time.Time // the last pass ended well; zero: none has
+	tally    tally
 }
 
 // connection is how a worker sees the broker.
@@ -72,6 +74,7 @@ func (m *Monitor) Did(id jobs.WorkerID, step jobs.Step, rows int, took time.Dura
 	case jobs.StepMark:
 		if err == nil {
 			w.progress = now
+			w.tally.done += int64(rows)
 		}
 	case jobs.StepLeave:
 		w.passing, w.failing, w.broker, w.blocked, w.lost = false, false, untried, false, false
@@ -122,7 +125,7 @@ func (w *worker) reach(now time.Time) {
 }
 
 // Passed implements jobs.Observer.
-func (m *Monitor) Passed(id jobs.WorkerID, _ jobs.Outcome, err error) {
+func (m *Monitor) Passed(id jobs.WorkerID, outcome jobs.Outcome, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c := m.counts.jobs[id.Job]; c != nil {
@@ -133,6 +136,7 @@ func (m *Monitor) Passed(id jobs.WorkerID, _ jobs.Outcome, err error) {
 		return
 	}
 	w.passing, w.failing = false, err != nil
+	w.tally.passed(outcome, err, !m.jobs[id.Job].interval)
 	if err == nil {
 		w.progress, w.blocked = time.Now(), false
 		w.passed = w.progress
@@ -227,7 +231,7 @@ func (m *Monitor) ticked() bool {
 func (j *job) tick(state jobs.JobState, now time.Time) {
 	for number := range j.workers {
 		if !slices.ContainsFunc(state.Owned, func(o jobs.Owned) bool { return o.Number == number }) {
-			delete(j.workers, number)
+			j.part(number)
 		}
 	}
 	for _, owned := range state.Owned {
@@ -249,7 +253,9 @@ func (m *Monitor) Left() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, j := range m.jobs {
-		clear(j.workers)
+		for number := range j.workers {
+			j.part(number)
+		}
 	}
 }
 

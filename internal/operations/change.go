@@ -84,15 +84,21 @@ func (c *Console) SetWorkers(ctx context.Context, by store.Actor, change store.W
 	if change.Workers < 1 || change.Workers > jobs.MaxWorkers {
 		return Change{}, &RangeError{"workers", change.Workers, 1, jobs.MaxWorkers}
 	}
+	defer c.forget()
 	before, err := c.DB.As(by).ChangeWorkers(ctx, change)
 	return changeOf(before), err
 }
 
-// Change says how far a change of K is, and helps it on: a change ends without any instance where nothing is open.
-func (c *Console) Change(ctx context.Context, job string) (Change, error) {
+// Advance helps a change of K on: it ends without any instance where nothing is open.
+func (c *Console) Advance(ctx context.Context, job string) (Change, error) {
 	if err := c.DB.Advance(ctx, job); err != nil {
 		return Change{}, err
 	}
+	return c.Change(ctx, job)
+}
+
+// Change says how far a change of K is.
+func (c *Console) Change(ctx context.Context, job string) (Change, error) {
 	control, err := c.control(ctx, job)
 	return changeOf(control), err
 }
@@ -102,17 +108,20 @@ func (c *Console) AbortChange(ctx context.Context, by store.Actor, job string) (
 	if _, err := c.DB.Control(ctx, job); err != nil {
 		return false, err
 	}
+	defer c.forget()
 	return c.DB.As(by).AbortChange(ctx, job)
 }
 
 // Pause stops a job in all instances, or lets it go on; store.ErrNoJob where it was never run.
 func (c *Console) Pause(ctx context.Context, by store.Actor, job string, paused bool) error {
+	defer c.forget()
 	known, err := c.DB.As(by).Pause(ctx, job, paused)
 	return orUnknown(known, err)
 }
 
 // Trigger begins a pass of every worker; store.ErrNoJob where the job was never run.
 func (c *Console) Trigger(ctx context.Context, by store.Actor, job string) error {
+	defer c.forget()
 	known, err := c.DB.As(by).Trigger(ctx, job)
 	return orUnknown(known, err)
 }
@@ -124,9 +133,22 @@ func orUnknown(known bool, err error) error {
 	return err
 }
 
-// Tokens lists the tokens of a job's workers.
-func (c *Console) Tokens(ctx context.Context, job string) ([]store.TokenState, error) {
-	return c.DB.Tokens(ctx, job)
+// Token is what is known of the token of one worker.
+type Token struct {
+	Worker  int    `json:"worker"`
+	Lineage string `json:"lineage"`
+	Made    bool   `json:"made"`
+	Problem string `json:"problem,omitempty"`
+}
+
+// Tokens lists the tokens of a job's workers, those beyond the present K too.
+func (c *Console) Tokens(ctx context.Context, job string) ([]Token, error) {
+	list, err := c.DB.Tokens(ctx, job)
+	tokens := make([]Token, len(list))
+	for i, t := range list {
+		tokens[i] = Token{t.Number, t.Lineage, t.Made, t.Problem}
+	}
+	return tokens, err
 }
 
 // ResetTokens lets tokens be made anew; see store.Operator.ResetTokens.

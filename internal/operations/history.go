@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// The last hour is kept in memory, a point per minute: it begins with the process.
+// The last hour is kept in memory, a point per HistoryStep: it begins with the process.
 const (
-	historyStep = time.Minute
-	historyLen  = 60
+	HistoryStep = 10 * time.Second
+	HistoryLen  = int(time.Hour / HistoryStep)
 )
 
-// Point is a minute of a job.
+// Point is a step of a job.
 type Point struct {
-	At            time.Time `json:"at"` // end of the minute
+	At            time.Time `json:"at"` // end of the step
 	Done          int64     `json:"done"`
 	Backlog       int       `json:"backlog"`
 	OldestSeconds float64   `json:"oldest_pending_age_seconds"`
@@ -40,11 +40,11 @@ func (c *Console) Watch(ctx context.Context) {
 	var watching sync.WaitGroup
 	watching.Go(func() { c.repairQueued(ctx) })
 	defer watching.Wait()
-	ticker := time.NewTicker(historyStep)
+	ticker := time.NewTicker(HistoryStep)
 	defer ticker.Stop()
 	for {
 		// What cannot be read leaves a gap in a chart; that the database is away is told elsewhere.
-		if now, err := c.Overview(ctx); err == nil {
+		if now, err := c.glance(ctx); err == nil {
 			c.history.add(now)
 		}
 		select {
@@ -53,6 +53,15 @@ func (c *Console) Watch(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// glanceLimit is how long the history may keep others from an overview of their own, where the database is silent.
+const glanceLimit = 5 * time.Second
+
+func (c *Console) glance(ctx context.Context) (Overview, error) {
+	ctx, cancel := context.WithTimeout(ctx, glanceLimit)
+	defer cancel()
+	return c.Overview(ctx)
 }
 
 // add makes a point of each job; the first look only tells where counting begins.
@@ -69,6 +78,6 @@ func (h *history) add(o Overview) {
 			continue
 		}
 		points := append(h.points[job.Job], Point{o.At, job.Done - before, job.Backlog, job.OldestSeconds, job.Failed})
-		h.points[job.Job] = points[max(0, len(points)-historyLen):]
+		h.points[job.Job] = points[max(0, len(points)-HistoryLen):]
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"modulo/internal/config"
 	"modulo/jobs"
 	"modulo/store"
 )
@@ -21,7 +22,7 @@ type Config struct {
 	// Counted returns what was last counted of a job, and when; nil, or false: pending rows are counted when somebody asks.
 	Counted func(job string) (store.Backlog, time.Time, bool)
 	// Settings are the configuration, masked.
-	Settings []Setting
+	Settings []config.Setting
 }
 
 // Console is all that can be seen and done. Safe for concurrent use.
@@ -31,13 +32,14 @@ type Console struct {
 	history history
 	queue   chan *queued
 
-	mu       sync.Mutex
-	overview overview
+	reading chan struct{} // held while an overview is made
+	mu      sync.Mutex
+	last    Overview
 }
 
 // New returns a console. Only Watch keeps the history and does queued repairs; all else works without it.
 func New(cfg Config) *Console {
-	c := &Console{Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued)}
+	c := &Console{Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued), reading: make(chan struct{}, 1)}
 	for _, job := range cfg.Jobs {
 		c.jobs[job.Name] = job
 	}
@@ -71,11 +73,4 @@ func (c *Console) control(ctx context.Context, name string) (store.Control, erro
 		err = errors.Join(ErrUnknownJob, err)
 	}
 	return control, err
-}
-
-// Setting is one value of the configuration in force, with secrets masked.
-type Setting struct {
-	Key    string `json:"key"` // as in the file: "database.max_conns"
-	Value  string `json:"value"`
-	Origin string `json:"origin"` // flag, environment, file or default
 }

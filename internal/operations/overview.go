@@ -2,6 +2,7 @@ package operations
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -14,18 +15,17 @@ type Overview struct {
 // overviewAge is how long an overview serves everybody who asks: any number of open dashboards cost no more than one.
 const overviewAge = time.Second
 
-// overview is the last one that was made, and what came of it.
-type overview struct {
-	last Overview
-	err  error
-}
-
-// Overview returns all jobs of the configuration, in the order of their names. It may be a second old.
+// Overview returns all jobs of the configuration, in the order of their names. It may be a second old. Who asks meanwhile
+// waits for the same answer, but no longer than ctx.
 func (c *Console) Overview(ctx context.Context) (Overview, error) {
-	c.mu.Lock() // who comes meanwhile waits for the same answer
-	defer c.mu.Unlock()
-	if time.Since(c.overview.last.At) < overviewAge && c.overview.err == nil {
-		return c.overview.last, nil
+	select {
+	case c.reading <- struct{}{}:
+		defer func() { <-c.reading }()
+	case <-ctx.Done():
+		return Overview{}, fmt.Errorf("overview: %w", context.Cause(ctx))
+	}
+	if last, ok := c.recent(); ok {
+		return last, nil
 	}
 	o := Overview{At: time.Now().UTC(), Jobs: []Job{}}
 	for _, definition := range c.Jobs {
@@ -35,8 +35,23 @@ func (c *Console) Overview(ctx context.Context) (Overview, error) {
 		}
 		o.Jobs = append(o.Jobs, job)
 	}
-	c.overview = overview{last: o}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = o
 	return o, nil
+}
+
+func (c *Console) recent() (Overview, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last, time.Since(c.last.At) < overviewAge
+}
+
+// forget makes the next overview a new one: something was changed here, and who did it wants to see it.
+func (c *Console) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = Overview{}
 }
 
 // Instance is a running instance.

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+
+	"modulo/internal/api"
+	"modulo/internal/config"
+	"modulo/internal/dashboard"
+	"modulo/internal/doctor"
+	"modulo/internal/guard"
+	"modulo/internal/operations"
+)
+
+// site is what people are served: nothing before the service has opened its database, and after it has let it go.
+type site struct {
+	settings dashboard.Config
+	console  atomic.Pointer[operations.Console]
+	pages    atomic.Pointer[dashboard.Dashboard]
+	closed   *dashboard.Dashboard // which says so
+}
+
+func (a *app) newSite(c *config.Config, log zerolog.Logger) (*site, error) {
+	s := &site{settings: dashboard.Config{Prefix: c.HTTP.Prefix, Version: version(), Log: log}}
+	s.settings.Doctor = func(ctx context.Context) doctor.Report {
+		examination := a.examination(true)
+		examination.Load = func() (*config.Config, error) { return c, nil } // as it is in force
+		return doctor.Examine(ctx, examination)
+	}
+	var err error
+	if s.closed, err = dashboard.New(s.settings); err != nil {
+		return nil, err
+	}
+	s.pages.Store(s.closed)
+	return s, nil
+}
+
+func (s *site) open(c *operations.Console) error {
+	settings := s.settings
+	settings.Console = c
+	pages, err := dashboard.New(settings)
+	if err != nil {
+		return err
+	}
+	s.console.Store(c)
+	s.pages.Store(pages)
+	return nil
+}
+
+func (s *site) close() {
+	s.console.Store(nil)
+	s.pages.Swap(s.closed).Close()
+}
+
+func (s *site) current() *operations.Console { return s.console.Load() }
+
+func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.pages.Load().ServeHTTP(w, r) }
+
+// routes are what the listener answers: probes and metrics to everybody, everything else behind the guard and the prefix.
+func routes(listener net.Listener, c *config.Config, o opening, log zerolog.Logger) (http.Handler, error) {
+	keeper, err := newGuard(listener, c, log)
+	if err != nil {
+		return nil, exit(exitUsage, err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", o.monitor.Livez)
+	mux.HandleFunc("GET /readyz", o.monitor.Readyz)
+	mux.Handle("GET /metrics", o.monitor.Metrics())
+	guarded := http.NewServeMux()
+	guarded.Handle("/api/v1/", api.New(o.site.current, log))
+	guarded.Handle("/", o.site)
+	mux.Handle(c.HTTP.Prefix+"/", keeper.Wrap(http.StripPrefix(c.HTTP.Prefix, guarded)))
+	return mux, nil
+}
+
+func newGuard(listener net.Listener, c *config.Config, log zerolog.Logger) (*guard.Guard, error) {
+	address, isTCP := listener.Addr().(*net.TCPAddr)
+	keeper, err := guard.New(guard.Config{
+		UsersFile: c.HTTP.UsersFile, ReadOnly: c.HTTP.ReadOnly, Payloads: c.HTTP.Payloads, Hosts: c.HTTP.Hosts,
+		Loopback: isTCP && address.IP.IsLoopback(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	log.Info().Bool("login", keeper.LogIn()).Bool("changes", keeper.Writable()).Bool("payloads", c.HTTP.Payloads).
+		Str("prefix", c.HTTP.Prefix).Msg("http: what people may do")
+	return keeper, nil
+}

@@ -1,0 +1,201 @@
+package dashboard
+
+import (
+	"context"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"modulo/internal/operations"
+	"modulo/store"
+)
+
+// auditPage is the screen of what people changed.
+type auditPage struct {
+	rights
+	Entries []entryLine
+	Older   string
+}
+
+// entryLine is one entry.
+type entryLine struct {
+	operations.AuditEntry
+	When   template.HTML
+	State  mark
+	Detail string // why it was refused, or ended early
+	Path   string // of its progress
+}
+
+// entriesPerPage is how many entries a page lists.
+const entriesPerPage = 50
+
+func (d *Dashboard) readAudit(r *http.Request) (frame, error) {
+	filter := store.AuditFilter{Job: r.URL.Query().Get("job"), Limit: entriesPerPage}
+	before := r.URL.Query().Get("before")
+	if before != "" {
+		var err error
+		if filter.Before, err = strconv.ParseInt(before, 10, 64); err != nil {
+			return frame{}, &formError{"The place in the list is not a number."}
+		}
+	}
+	s := d.audits.get(r.Context(), filter.Job+"?"+before, func(ctx context.Context) (operations.Audit, error) { return d.Console.Audit(ctx, filter) })
+	if s.Err != nil {
+		return frame{}, s.Err
+	}
+	page := auditPage{rights: rightsOf(r), Entries: d.entryLines(s.Value.Entries)}
+	if s.Value.Next != nil {
+		page.Older = d.render.path("/audit") + "?before=" + strconv.FormatInt(*s.Value.Next, 10)
+	}
+	return frame{Title: "Audit", Section: "Audit", Command: "modulo audit", Page: page}, nil
+}
+
+func (d *Dashboard) entryLines(entries []operations.AuditEntry) []entryLine {
+	now := time.Now()
+	var lines []entryLine
+	for _, e := range entries {
+		line := entryLine{AuditEntry: e, When: moment(now, e.At), State: resultMark(e)}
+		if _, detail, found := strings.Cut(e.Result, ": "); found {
+			line.Detail = detail
+		}
+		if e.Action == "retry rows" || e.Action == "discard rows" {
+			line.Path = d.render.path("/jobs/", e.Job, "/operations/", strconv.FormatInt(e.ID, 10))
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func entryReader(c *operations.Console, id int64) func(context.Context) (operations.AuditEntry, error) {
+	return func(ctx context.Context) (operations.AuditEntry, error) { return c.AuditEntry(ctx, id) }
+}
+
+// resultMark tells an entry's result: its first word is one of the store's.
+func resultMark(e operations.AuditEntry) mark {
+	word, _, _ := strings.Cut(e.Result, ":")
+	switch {
+	case e.Result == store.ResultDone:
+		return markOf(good, word)
+	case e.Result == store.ResultUnderWay:
+		return markOf(busy, word)
+	case word == "ended early":
+		return markOf(bad, word)
+	case word == "refused":
+		return markOf(warn, word)
+	}
+	return markOf(quiet, word)
+}
+
+// instancesPage is the screen of what runs.
+type instancesPage struct {
+	rights
+	Instances []instanceLine
+}
+
+// instanceLine is one instance.
+type instanceLine struct {
+	ID, Host, Version string
+	PID               int
+	State             mark
+	Owned             int
+	Limit             string
+	Jobs              []string
+	Started           template.HTML
+	Lease             string
+}
+
+func (d *Dashboard) readInstances(r *http.Request) (frame, error) {
+	s := d.instances.get(r.Context(), "", d.Console.Instances)
+	if s.Err != nil {
+		return frame{}, s.Err
+	}
+	now, page := time.Now(), instancesPage{rights: rightsOf(r)}
+	for _, i := range s.Value {
+		line := instanceLine{
+			ID: i.Instance, Host: i.Host, Version: i.Version, PID: i.PID, State: markOf(good, "running"), Owned: i.Owned,
+			Jobs: i.Jobs, Started: moment(now, i.StartedAt), Lease: span(seconds(i.LeaseSeconds)),
+		}
+		switch {
+		case i.LeaseSeconds <= 0:
+			line.State, line.Lease = markOf(bad, "lease over"), "over"
+		case i.Stopping:
+			line.State = markOf(busy, "stopping")
+		}
+		if i.MaxWorkers != nil && !i.Stopping {
+			line.Limit = count(*i.MaxWorkers)
+		}
+		page.Instances = append(page.Instances, line)
+	}
+	return frame{Title: "Instances", Section: "Instances", Command: "modulo status", Page: page}, nil
+}
+
+// passesPage is the screen of a job's passes.
+type passesPage struct {
+	rights
+	Schedule string
+	Next     []pointInTime
+	Passes   []passLine
+}
+
+// pointInTime is when a pass will begin.
+type pointInTime struct {
+	In template.HTML
+	At string
+}
+
+// passLine is the last pass of a worker.
+type passLine struct {
+	Number       int
+	Ended        template.HTML
+	Took         string
+	Done, Failed int
+	State        mark
+	Problem      string
+}
+
+// passesAhead is how many passes to come are listed.
+const passesAhead = 5
+
+func (d *Dashboard) readPasses(r *http.Request) (frame, error) {
+	j, _, err := d.job(r)
+	if err != nil {
+		return frame{}, err
+	}
+	s := d.passes.get(r.Context(), j.Job, func(ctx context.Context) ([]operations.Pass, error) { return d.Console.Passes(ctx, j.Job) })
+	if s.Err != nil {
+		return frame{}, s.Err
+	}
+	now, page := time.Now(), passesPage{rights: rightsOf(r), Schedule: j.Schedule, Next: d.ahead(j)}
+	for _, p := range s.Value {
+		line := passLine{
+			Number: p.Worker, Ended: moment(now, p.EndedAt), Took: span(time.Duration(p.TookMS) * time.Millisecond), Done: p.Done, Failed: p.Failed,
+			State: markOf(good, "complete"), Problem: p.Problem,
+		}
+		if p.Problem != "" {
+			line.State = markOf(bad, "ended early")
+		}
+		page.Passes = append(page.Passes, line)
+	}
+	return frame{Title: "Passes of " + j.Job, Job: j.Job, Tab: "Passes", Command: fmt.Sprintf("modulo status %s", j.Job), Page: page}, nil
+}
+
+// ahead lists the passes to come of a job that runs by cron; one that runs at intervals says all by its schedule.
+func (d *Dashboard) ahead(j operations.Job) []pointInTime {
+	var points []pointInTime
+	for _, definition := range d.Console.Jobs {
+		if definition.Name != j.Job || byInterval(j) || j.Paused {
+			continue
+		}
+		now := time.Now()
+		for at := now; len(points) < passesAhead; {
+			next, ok := definition.Schedule.Next(at)
+			if !ok {
+				break
+			}
+			points, at = append(points, pointInTime{moment(now, next), exact(next)}), next
+		}
+	}
+	return points
+}

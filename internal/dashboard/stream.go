@@ -1,0 +1,117 @@
+package dashboard
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+const (
+	// maxStreams bounds what open pages may cost; whoever comes later has to reload by hand.
+	maxStreams = 200
+	// beatEvery is how often a stream says something at least, so that a cut connection is noticed.
+	beatEvery = 10 * time.Second
+	// streamLife is when a stream ends by itself and the page asks anew, with its rights checked anew.
+	streamLife = 15 * time.Minute
+	// writeLimit is how long one event may take: whoever reads slower is cut off.
+	writeLimit = 10 * time.Second
+)
+
+// stream keeps the regions of a page up to date by server-sent events, until the reader goes or the server stops.
+func (d *Dashboard) stream(w http.ResponseWriter, r *http.Request, s screen) {
+	if d.streaming.Add(1) > maxStreams {
+		d.streaming.Add(-1)
+		http.Error(w, "too many open pages", http.StatusServiceUnavailable)
+		return
+	}
+	defer d.streaming.Add(-1)
+	header := w.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("X-Accel-Buffering", "no") // of nginx
+	out := &events{w: w, control: http.NewResponseController(w), sent: map[string]string{}}
+	if err := out.begin(); err != nil {
+		http.Error(w, "no stream", http.StatusInternalServerError)
+		return
+	}
+	until := time.Now().Add(streamLife)
+	for time.Now().Before(until) {
+		if err := d.update(out, r, s); err != nil {
+			return // the reader is gone
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-d.closing:
+			_ = out.write("event: gone\ndata: 1\n\n") // who does not hear it finds out
+			return
+		case <-time.After(untilRefresh(time.Now())):
+		}
+	}
+}
+
+// untilRefresh makes all streams look at the same moments.
+func untilRefresh(now time.Time) time.Duration { return now.Truncate(refresh).Add(refresh).Sub(now) }
+
+// update sends the regions that have changed. What cannot be read now may be there the next time.
+func (d *Dashboard) update(out *events, r *http.Request, s screen) error {
+	if f, err := d.frame(r, s); err == nil {
+		for _, region := range s.regions {
+			html, err := d.render.region(s.file, region, f)
+			if err != nil {
+				d.log(err, "dashboard: a region cannot be shown")
+				continue
+			}
+			if err := out.changed(region, string(html)); err != nil {
+				return err
+			}
+		}
+	}
+	return out.beat()
+}
+
+// events writes server-sent events.
+type events struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	sent    map[string]string // what each region last showed
+	last    time.Time
+}
+
+// begin lifts the server's limits for a whole answer: each event has its own.
+func (e *events) begin() error {
+	if err := e.control.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	return e.write(": begin\n\n")
+}
+
+func (e *events) changed(region, html string) error {
+	if e.sent[region] == html {
+		return nil
+	}
+	e.sent[region] = html
+	quoted, err := json.Marshal(html)
+	if err != nil {
+		return err
+	}
+	return e.write(fmt.Sprintf("event: %s\ndata: %s\n\n", region, quoted))
+}
+
+func (e *events) beat() error {
+	if time.Since(e.last) < beatEvery {
+		return nil
+	}
+	return e.write("event: beat\ndata: 1\n\n")
+}
+
+func (e *events) write(text string) error {
+	e.last = time.Now()
+	if err := e.control.SetWriteDeadline(e.last.Add(writeLimit)); err != nil {
+		return err
+	}
+	if _, err := e.w.Write([]byte(text)); err != nil {
+		return err
+	}
+	return e.control.Flush()
+}

@@ -1,0 +1,229 @@
+package dashboard
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"modulo/internal/operations"
+)
+
+// level orders what is found: the worst one is the sentence on top.
+type level int
+
+const (
+	quiet level = iota
+	good
+	busy
+	warn
+	bad
+)
+
+// What a level looks like: a colour and a shape.
+var (
+	levelClasses = [...]string{quiet: "", good: "good", busy: "busy", warn: "warn", bad: "bad"}
+	levelIcons   = [...]string{quiet: "idle", good: "ok", busy: "busy", warn: "warn", bad: "bad"}
+)
+
+// mark is a state: a colour, a shape and a word.
+type mark struct {
+	Class, Icon, Word string
+}
+
+func markOf(l level, word string) mark { return mark{levelClasses[l], levelIcons[l], word} }
+
+// verdict answers whether events flow, and if they do not, why not and what to do.
+type verdict struct {
+	mark
+	Reasons []reason
+}
+
+// reason is one thing that is found, with where to put it right.
+type reason struct {
+	level level
+	stops bool // no event of the job flows because of it
+	Text  string
+	Links []link
+}
+
+// Thresholds of a verdict.
+const (
+	// behindAfter is how long a row may wait before a job that delivers counts as behind.
+	behindAfter = time.Minute
+	// stuckAfter is how long a job with pending rows may show no progress.
+	stuckAfter = 30 * time.Second
+)
+
+// judge says what is to be said about a job; nothing if all is well.
+func (v *renderer) judge(j operations.Job, now time.Time) []reason {
+	var found []reason
+	if r := v.judgeFlow(j, now); r.level != quiet {
+		found = append(found, r)
+	}
+	if j.Failed > 0 {
+		text := fmt.Sprintf("%s of %s failed and %s for a person.", plural(j.Failed, "row", "rows"), j.Job, verb(j.Failed, "waits", "wait"))
+		where := link{Name: "See why, and retry or discard", Path: v.path("/jobs/", j.Job) + "/failed"}
+		found = append(found, reason{warn, false, text, []link{where}})
+	}
+	return found
+}
+
+// judgeFlow says whether rows of a job move; what comes first explains what would come after it.
+func (v *renderer) judgeFlow(j operations.Job, now time.Time) reason {
+	says := func(l level, stops bool, where, format string, args ...any) reason {
+		links := map[string]link{
+			"workers":   {Name: "See its workers", Path: v.path("/jobs/", j.Job)},
+			"instances": {Name: "See the instances", Path: v.path("/instances")},
+			"resume":    {Name: "Resume it", Path: v.path("/jobs/", j.Job)},
+			"watch":     {Name: "Watch it", Path: v.path("/jobs/", j.Job)},
+		}
+		return reason{l, stops, fmt.Sprintf(format, args...), []link{links[where]}}
+	}
+	stuck, why := trouble(j)
+	unowned := j.Workers - j.Owned
+	switch {
+	case j.Generation == 0:
+		return says(warn, true, "instances", "%s has never run: start “modulo run” with this job.", j.Job)
+	case j.TokenProblems > 0:
+		return says(bad, j.TokenProblems == j.Workers, "workers", "%s of %s %s for a person: the token on the broker is gone or doubled. “modulo workers reset-token %s” says what would be sent again.",
+			plural(j.TokenProblems, "worker", "workers"), j.Job, verb(j.TokenProblems, "waits", "wait"), j.Job)
+	case j.Instances == 0:
+		return says(bad, true, "instances", "No instance runs %s%s. Start “modulo run”.", j.Job, waiting(j))
+	case j.Paused:
+		return says(warn, true, "resume", "%s is paused%s.", j.Job, waiting(j))
+	case stuck > 0 && stuck >= j.Owned:
+		return says(bad, true, "workers", "No worker of %s gets anywhere%s. The last reason: %s", j.Job, waiting(j), why)
+	case j.ChangingTo != 0:
+		return says(busy, false, "watch", "%s is being changed from %d to %s.", j.Job, j.Workers, plural(j.ChangingTo, "worker", "workers"))
+	case stuck > 0:
+		return says(warn, false, "workers", "%s of %s got nowhere in the last pass: %s", plural(stuck, "worker", "workers"), j.Job, why)
+	case j.Owned == 0:
+		return says(bad, true, "instances", "No worker of %s has an owner%s. An instance takes them within seconds, unless --max-workers forbids it.", j.Job, waiting(j))
+	case unowned > 0:
+		return says(warn, false, "instances", "%s of %s %s no owner, and their rows wait. An instance takes them within seconds, unless --max-workers forbids it.",
+			plural(unowned, "worker", "workers"), j.Job, verb(unowned, "has", "have"))
+	case stalled(j, now):
+		return says(bad, true, "workers", "%s has made no progress for %s%s.", j.Job, span(now.Sub(*j.ProgressAt)), waiting(j))
+	case byInterval(j) && oldest(j) > behindAfter && j.RowsPerSecond > 0:
+		return says(warn, false, "workers", "%s delivers, but is behind%s%s.", j.Job, waiting(j), eta(j))
+	}
+	return reason{}
+}
+
+// trouble is how many owned workers ended their last pass early, and why one of them did.
+func trouble(j operations.Job) (workers int, why string) {
+	for _, w := range j.PerWorker {
+		if w.Instance != "" && w.LastPass != nil && w.LastPass.Problem != "" {
+			workers, why = workers+1, w.LastPass.Problem
+		}
+	}
+	return workers, why
+}
+
+// byInterval: a job by cron may let rows wait until its time has come.
+func byInterval(j operations.Job) bool { return !strings.HasPrefix(j.Schedule, "cron ") }
+
+// stalled says whether a job that runs at intervals has rows to send and gets nowhere.
+func stalled(j operations.Job, now time.Time) bool {
+	return byInterval(j) && j.Backlog > 0 && oldest(j) > stuckAfter && j.ProgressAt != nil && now.Sub(*j.ProgressAt) > stuckAfter
+}
+
+func oldest(j operations.Job) time.Duration { return seconds(j.OldestSeconds) }
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// waiting says what waits, as in ": 3,512 rows wait, the oldest for 4 min".
+func waiting(j operations.Job) string {
+	if j.Backlog == 0 {
+		return ""
+	}
+	text := ": " + atLeast(j.Backlog, j.BacklogComplete) + verb(j.Backlog, " row waits", " rows wait")
+	if j.Aged && j.OldestSeconds > 0 {
+		text += ", the oldest for " + span(oldest(j))
+	}
+	return text
+}
+
+// eta is how long the backlog lasts at the present rate.
+func eta(j operations.Job) string {
+	if j.RowsPerSecond <= 0 || j.Backlog == 0 {
+		return ""
+	}
+	left := span(seconds(float64(j.Backlog) / j.RowsPerSecond))
+	if !j.BacklogComplete {
+		left = "more than " + left
+	}
+	return "; at " + rate(j.RowsPerSecond) + " rows/s that is " + left
+}
+
+// verdictOf sums up jobs. With an error the database does not answer, and the overview is an old one.
+func (v *renderer) verdictOf(list []operations.Job, s snapshot[operations.Overview], now time.Time) verdict {
+	if s.Err != nil {
+		return databaseVerdict(s.At, now)
+	}
+	var sum verdict
+	var stopped []string
+	worst, pending, failed, perSecond, age := quiet, 0, 0, 0.0, time.Duration(0)
+	for _, j := range list {
+		for _, r := range v.judge(j, now) {
+			worst, sum.Reasons = max(worst, r.level), append(sum.Reasons, r)
+			if r.stops {
+				stopped = append(stopped, j.Job)
+			}
+		}
+		pending, failed = pending+j.Backlog, failed+j.Failed
+		perSecond, age = perSecond+j.RowsPerSecond, max(age, oldest(j))
+	}
+	sentence := flow(pending, perSecond, age)
+	if failed > 0 {
+		sentence += ", but " + plural(failed, "row", "rows") + " failed"
+	}
+	switch {
+	case len(stopped) > 0:
+		sentence = "Events do not flow in " + strings.Join(stopped, ", ")
+	case len(list) == 0:
+		worst, sentence = quiet, "There is no job yet"
+	case worst == quiet:
+		worst = good
+	}
+	sum.mark = markOf(worst, sentence)
+	return sum
+}
+
+// flow says how events flow where nothing is wrong.
+func flow(pending int, perSecond float64, age time.Duration) string {
+	since := ""
+	if age > 0 {
+		since = ", the oldest pending row has waited " + span(age)
+	}
+	switch {
+	case perSecond >= 1:
+		return "Events flow: " + rate(perSecond) + " rows/s" + since
+	case pending > 0:
+		return "Events flow: " + plural(pending, "row is", "rows are") + " on the way" + since
+	}
+	return "All is delivered"
+}
+
+func databaseVerdict(readAt, now time.Time) verdict {
+	text := "Nothing could be read from it so far."
+	if !readAt.IsZero() {
+		text = "What you see was read " + span(now.Sub(readAt)) + " ago."
+	}
+	text += " Workers wait, and go on by themselves once it is back; no row is lost."
+	return verdict{markOf(bad, "The database does not answer"), []reason{{bad, true, text, nil}}}
+}
+
+func verb[N int | int64](n N, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+func atLeast(n int, complete bool) string {
+	if complete {
+		return count(n)
+	}
+	return "≥ " + count(n)
+}

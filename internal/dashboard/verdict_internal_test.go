@@ -1,0 +1,83 @@
+package dashboard
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"modulo/internal/operations"
+)
+
+// TestVerdict: each state of a job has its sentence, and its way to put it right.
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	longAgo := now.Add(-5 * time.Minute)
+	well := operations.Job{
+		Job: "outbox", Generation: 3, Workers: 2, Owned: 2, Instances: 1, Schedule: "every 500ms", BacklogComplete: true, Aged: true,
+		ProgressAt: &now, PerWorker: []operations.Worker{{Instance: "a"}, {Worker: 1, Instance: "b"}},
+	}
+	trouble := func(workers int) []operations.Worker {
+		list := []operations.Worker{{Instance: "a"}, {Worker: 1, Instance: "b"}}
+		for i := range workers {
+			list[i].LastPass = &operations.Pass{Problem: "connect: connection refused"}
+		}
+		return list
+	}
+	for name, c := range map[string]struct {
+		change                 func(*operations.Job)
+		class, sentence, wants string
+	}{
+		"idle":       {func(*operations.Job) {}, "good", "All is delivered", ""},
+		"flowing":    {func(j *operations.Job) { j.Backlog, j.RowsPerSecond, j.OldestSeconds = 100, 512.4, 2 }, "good", "Events flow: 512 rows/s, the oldest pending row has waited 2.0 s", ""},
+		"slow":       {func(j *operations.Job) { j.Backlog = 1 }, "good", "Events flow: 1 row is on the way", ""},
+		"failed":     {func(j *operations.Job) { j.Failed = 1 }, "warn", "All is delivered, but 1 row failed", "1 row of outbox failed and waits for a person."},
+		"paused":     {func(j *operations.Job) { j.Paused, j.Backlog = true, 3512 }, "warn", "Events do not flow in outbox", "outbox is paused: 3,512 rows wait."},
+		"never run":  {func(j *operations.Job) { j.Generation = 0 }, "warn", "Events do not flow in outbox", "never run"},
+		"no one":     {func(j *operations.Job) { j.Instances, j.Owned = 0, 0 }, "bad", "Events do not flow in outbox", "No instance runs outbox."},
+		"unowned":    {func(j *operations.Job) { j.Owned = 1 }, "warn", "All is delivered", "1 worker of outbox has no owner"},
+		"all free":   {func(j *operations.Job) { j.Owned = 0 }, "bad", "Events do not flow in outbox", "No worker of outbox has an owner"},
+		"changing":   {func(j *operations.Job) { j.ChangingTo = 5 }, "busy", "All is delivered", "from 2 to 5 workers"},
+		"broker":     {func(j *operations.Job) { j.PerWorker = trouble(2); j.Backlog = 1 }, "bad", "Events do not flow in outbox", "1 row waits. The last reason: connect: connection refused"},
+		"one broker": {func(j *operations.Job) { j.PerWorker = trouble(1) }, "warn", "All is delivered", "1 worker of outbox got nowhere"},
+		"tokens":     {func(j *operations.Job) { j.TokenProblems = 2 }, "bad", "Events do not flow in outbox", "modulo workers reset-token outbox"},
+		"stalled":    {func(j *operations.Job) { j.Backlog, j.OldestSeconds, j.ProgressAt = 9, 300, &longAgo }, "bad", "Events do not flow in outbox", "no progress for 5 min: 9 rows wait, the oldest for 5 min."},
+		"by cron": {func(j *operations.Job) {
+			j.Schedule, j.Backlog, j.OldestSeconds, j.ProgressAt = "cron 0 3 * * *", 9, 300, &longAgo
+		}, "good", "Events flow: 9 rows are on the way, the oldest pending row has waited 5 min", ""},
+		"behind": {func(j *operations.Job) { j.Backlog, j.OldestSeconds, j.RowsPerSecond = 1200, 90, 10 }, "warn", "Events flow: 10 rows/s, the oldest pending row has waited 1 min 30 s", "behind: 1,200 rows wait, the oldest for 1 min 30 s; at 10 rows/s that is 2 min."},
+	} {
+		j := well
+		c.change(&j)
+		v := (&renderer{}).verdictOf([]operations.Job{j}, snapshot[operations.Overview]{At: now}, now)
+		var reasons []string
+		for _, r := range v.Reasons {
+			reasons = append(reasons, r.Text)
+			if len(r.Links) == 0 {
+				t.Errorf("%s: no way to put it right", name)
+			}
+		}
+		if said := strings.Join(reasons, " "); v.Class != c.class || v.Word != c.sentence || !strings.Contains(said, c.wants) || (c.wants == "") != (said == "") {
+			t.Errorf("%s: %s %q: %s", name, v.Class, v.Word, said)
+		}
+	}
+	v := (&renderer{}).verdictOf([]operations.Job{well}, snapshot[operations.Overview]{At: longAgo, Err: errors.New("gone")}, now)
+	if v.Class != "bad" || v.Word != "The database does not answer" || !strings.Contains(v.Reasons[0].Text, "read 5 min ago") {
+		t.Errorf("without the database: %v", v)
+	}
+}
+
+// TestWords: numbers, rates and durations as people write them.
+func TestWords(t *testing.T) {
+	t.Parallel()
+	for got, want := range map[string]string{
+		count(0): "0", count(-1234567): "-1,234,567", count(int64(1000)): "1,000", rate(0): "0", rate(0.44): "0.4", rate(1234.5): "1,235",
+		span(0): "0.0 s", span(9949 * time.Millisecond): "9.9 s", span(9951 * time.Millisecond): "10 s", span(time.Minute): "1 min", span(-time.Second): "0 s",
+		span(3*time.Hour + 5*time.Minute): "3 h 5 min", span(50 * time.Hour): "2 d 2 h", plural(1, "row", "rows"): "1 row", plural(2000, "row", "rows"): "2,000 rows",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -1,0 +1,171 @@
+// Package guard stands before everything that is served to people: who is asking, what they may do, and from where. Probes
+// and metrics are not behind it.
+package guard
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// Config says who may do what.
+type Config struct {
+	UsersFile string // of name:bcrypt or name:bcrypt:write; empty: nobody has to log in
+	// ReadOnly refuses every change; false allows changes; nil: allowed to users with the role write and, without a
+	// UsersFile, on Loopback.
+	ReadOnly *bool
+	// Payloads shows bodies of messages.
+	Payloads bool
+	// Loopback says that only this machine can connect.
+	Loopback bool
+	// Hosts are names that requests may be for besides "localhost" and addresses, where nobody has to log in.
+	Hosts []string
+}
+
+// Visitor is who asks.
+type Visitor struct {
+	Name     string // of the user, or the address; for the audit
+	Write    bool   // may change something
+	Payloads bool   // may see bodies of messages
+}
+
+// Guard lets requests in. Safe for concurrent use.
+type Guard struct {
+	Config
+	users  *users // nil: nobody has to log in
+	origin *http.CrossOriginProtection
+}
+
+// ErrOpen says that anybody on the network could change something, or see payloads.
+var ErrOpen = errors.New("listening beyond this machine without a login: set http.users_file, or leave http.read_only and http.payloads " +
+	"at their defaults, which let nobody change anything or see payloads; or listen on 127.0.0.1")
+
+// New reads the users. ErrOpen: see there.
+func New(cfg Config) (*Guard, error) {
+	g := &Guard{Config: cfg, origin: http.NewCrossOriginProtection()}
+	if cfg.UsersFile != "" {
+		var err error
+		g.users, err = readUsers(cfg.UsersFile)
+		return g, err
+	}
+	if writing := cfg.ReadOnly != nil && !*cfg.ReadOnly; !cfg.Loopback && (writing || cfg.Payloads) {
+		return nil, ErrOpen
+	}
+	return g, nil
+}
+
+// Writable says whether there is anybody who may change something.
+func (g *Guard) Writable() bool {
+	if g.ReadOnly != nil {
+		return !*g.ReadOnly
+	}
+	return g.users != nil || g.Loopback
+}
+
+// LogIn says whether people have to log in.
+func (g *Guard) LogIn() bool { return g.users != nil }
+
+type visitorKey struct{}
+
+// VisitorOf is who the guard has let in; nobody, who may do nothing, where it was not asked.
+func VisitorOf(ctx context.Context) Visitor {
+	v, _ := ctx.Value(visitorKey{}).(Visitor)
+	return v
+}
+
+// Wrap lets only those requests through to next that are allowed.
+func (g *Guard) Wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		harden(w.Header())
+		visitor, ok := g.admit(w, r)
+		if !ok {
+			return
+		}
+		if changes(r.Method) {
+			if err := g.origin.Check(r); err != nil {
+				Refuse(w, r, http.StatusForbidden, "the request comes from another site")
+				return
+			}
+			if !visitor.Write {
+				Refuse(w, r, http.StatusForbidden, g.whyNot())
+				return
+			}
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), visitorKey{}, visitor)))
+	})
+}
+
+// changes says whether a method may change something.
+func changes(method string) bool {
+	return method != http.MethodGet && method != http.MethodHead && method != http.MethodOptions
+}
+
+// admit finds out who asks, or answers that they may not.
+func (g *Guard) admit(w http.ResponseWriter, r *http.Request) (Visitor, bool) {
+	if g.users == nil {
+		if !g.knownHost(r.Host) {
+			Refuse(w, r, http.StatusMisdirectedRequest, "this name is not one that is served without a login: ask for an address, or name it in http.hosts")
+			return Visitor{}, false
+		}
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if err != nil {
+			host = r.RemoteAddr
+		}
+		return Visitor{Name: "anonymous from " + host, Write: g.Writable() && !g.relayed(r), Payloads: g.Payloads && !g.relayed(r)}, true
+	}
+	name, password, _ := r.BasicAuth()
+	role, ok := g.users.check(r.Context(), name, password)
+	if !ok {
+		w.Header().Set("WWW-Authenticate", `Basic realm="Modulo", charset="UTF-8"`)
+		Refuse(w, r, http.StatusUnauthorized, "log in with a name and a password of http.users_file")
+		return Visitor{}, false
+	}
+	return Visitor{Name: name, Write: g.Writable() && role == roleWrite, Payloads: g.Payloads}, true
+}
+
+// relayed says that a proxy passes on what others ask: without a login, and without a word of the operator, those are
+// treated like anybody on the network.
+func (g *Guard) relayed(r *http.Request) bool {
+	return g.ReadOnly == nil && (r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "")
+}
+
+// knownHost keeps away sites whose name was made to lead here, which the browser takes for one and the same site.
+func (g *Guard) knownHost(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = hostport
+	}
+	if host == "localhost" || net.ParseIP(strings.Trim(host, "[]")) != nil {
+		return true
+	}
+	for _, known := range g.Hosts {
+		if strings.EqualFold(host, known) {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *Guard) whyNot() string {
+	switch {
+	case g.ReadOnly != nil && *g.ReadOnly:
+		return "read-only: http.read_only is set"
+	case g.users != nil:
+		return `read-only: the user lacks the role write, as in "name:hash:write" in http.users_file`
+	}
+	return "read-only: changes from beyond this machine need a login, see http.users_file"
+}
+
+// harden sets what browsers are to keep to.
+func harden(h http.Header) {
+	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
+		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("X-Robots-Tag", "noindex")
+	h.Set("Cache-Control", "no-store")
+}

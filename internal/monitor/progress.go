@@ -1,0 +1,158 @@
+package monitor
+
+import (
+	"context"
+	"time"
+
+	"modulo/jobs"
+	"modulo/store"
+)
+
+// What workers have done is told to all instances every progressInterval; of one that does nothing every idleInterval.
+const (
+	progressInterval = 5 * time.Second
+	idleInterval     = 15 * time.Second
+	progressTimeout  = 5 * time.Second
+	lastNoteTimeout  = 300 * time.Millisecond // at the end, which a silent database must not hold up
+)
+
+// tally is what a worker has to tell.
+type tally struct {
+	done     int64 // rows since the last note
+	moving   bool  // the last note told of a rate
+	pass     jobs.Outcome
+	passAt   time.Time
+	problem  string
+	untold   bool // the problem
+	notedAt  time.Time
+	eventful bool // a pass since the last note did something
+}
+
+// passed notes a pass. Of a job with passes all the time only those that did something, or did not work, are worth a note.
+func (t *tally) passed(outcome jobs.Outcome, err error, always bool) {
+	eventful := outcome.Fetched > 0 || outcome.Done > 0
+	if always || eventful || err != nil {
+		t.pass, t.passAt = outcome, time.Now()
+	}
+	t.eventful = t.eventful || eventful
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	t.untold = t.untold || problem != t.problem
+	t.problem = problem
+}
+
+// part gives a worker up; what it has not told yet is kept. m.mu is held.
+func (j *job) part(number int) {
+	if w := j.workers[number]; w.tally.done > 0 {
+		j.parted[number] = w
+	}
+	delete(j.workers, number)
+}
+
+// Notes takes notes of progress for all instances to see: a *store.DB.
+type Notes interface {
+	NoteProgress(ctx context.Context, list []store.WorkerProgress) error
+}
+
+// Tell writes down how far the workers of this instance are, until ctx ends, and then once more.
+func (m *Monitor) Tell(ctx context.Context, notes Notes) {
+	ticker := time.NewTicker(progressInterval)
+	defer ticker.Stop()
+	failing := false
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+			failing = !m.tell(ctx, notes, progressTimeout, failing)
+		}
+	}
+	if !failing {
+		m.tell(context.WithoutCancel(ctx), notes, lastNoteTimeout, failing)
+	}
+}
+
+// tell writes what is due, and returns false if that does not work.
+func (m *Monitor) tell(ctx context.Context, notes Notes, timeout time.Duration, failing bool) bool {
+	list := m.untold(time.Now())
+	if len(list) == 0 {
+		return !failing
+	}
+	call, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := notes.NoteProgress(call, list)
+	if err == nil {
+		return true
+	}
+	m.untell(list)
+	if !failing && ctx.Err() == nil {
+		m.Log.Warn().Err(err).Msg("progress is not noted; rates and last progress that others see are old")
+	}
+	return false
+}
+
+// untold returns the notes that are due and takes them for written.
+func (m *Monitor) untold(now time.Time) []store.WorkerProgress {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []store.WorkerProgress
+	for name, j := range m.jobs {
+		for number, w := range j.parted {
+			if current := j.workers[number]; current != nil {
+				current.tally.done += w.tally.done
+			} else {
+				list = append(list, store.WorkerProgress{Job: name, Number: number, Done: w.tally.done, ProgressAt: w.progress})
+			}
+		}
+		clear(j.parted)
+		for number, w := range j.workers {
+			if w.tally.due(now) {
+				list = append(list, w.note(name, number, now))
+			}
+		}
+	}
+	return list
+}
+
+func (t *tally) due(now time.Time) bool {
+	return t.done > 0 || t.moving || t.eventful || t.untold || now.Sub(t.notedAt) >= idleInterval
+}
+
+func (w *worker) note(job string, number int, now time.Time) store.WorkerProgress {
+	t := &w.tally
+	p := store.WorkerProgress{
+		Job: job, Number: number, Done: t.done, ProgressAt: w.progress, PassAt: t.passAt, PassTook: t.pass.Took,
+		PassDone: t.pass.Done, PassFailed: t.pass.Failed, Problem: t.problem,
+	}
+	if since := now.Sub(t.notedAt); !t.notedAt.IsZero() && since > 0 {
+		p.Rate = float64(t.done) / since.Seconds()
+	}
+	t.moving, t.done, t.eventful, t.untold, t.notedAt = p.Rate > 0, 0, false, false, now
+	return p
+}
+
+// untell takes back what could not be written: rows are counted with the next note.
+func (m *Monitor) untell(list []store.WorkerProgress) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range list {
+		j := m.jobs[p.Job]
+		if w := j.workers[p.Number]; w != nil {
+			w.tally.done, w.tally.untold = w.tally.done+p.Done, true
+		} else if p.Done > 0 {
+			j.parted[p.Number] = &worker{progress: p.ProgressAt, tally: tally{done: p.Done}}
+		}
+	}
+}
+
+// Counted returns what was last counted of a job, and when; false where nothing was.
+func (m *Monitor) Counted(name string) (store.Backlog, time.Time, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	j := m.jobs[name]
+	if j == nil || j.sample.at.IsZero() {
+		return store.Backlog{}, time.Time{}, false
+	}
+	return j.sample.backlog, j.sample.at, true
+}

@@ -1,0 +1,51 @@
+package testservers
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Java is a program for ActiveMQ's own client, in one file per public class.
+type Java struct {
+	Sources map[string]string // by the name of the public class
+	Jars    []string          // below /usr/share/java, without .jar, besides those of the client
+}
+
+// Compile compiles it and returns the class path to run it with.
+func (j Java) Compile(t testing.TB) (classPath string) {
+	t.Helper()
+	dir := t.TempDir()
+	classPath = clientJars()
+	for _, jar := range j.Jars {
+		file := "/usr/share/java/" + jar + ".jar"
+		if _, err := os.Stat(file); err != nil {
+			t.Fatalf("%v: make install installs the Debian package that has it", err)
+		}
+		classPath += ":" + file
+	}
+	args := []string{"-proc:none", "-cp", classPath, "-d", dir}
+	for name, source := range j.Sources {
+		file := filepath.Join(dir, name+".java")
+		if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, file)
+	}
+	if out, err := exec.CommandContext(t.Context(), "javac", args...).CombinedOutput(); err != nil {
+		t.Fatalf("javac: %v\n%s", err, out)
+	}
+	return dir + ":" + classPath
+}
+
+// Run compiles it and runs the main of a class to its end, with these variables besides the environment.
+func (j Java) Run(t testing.TB, class string, env ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", j.Compile(t), class)
+	cmd.Env = append(os.Environ(), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", class, err, strings.TrimSpace(string(out)))
+	}
+}
