@@ -61,6 +61,7 @@ func New(cfg Config) (*Dashboard, error) {
 		"/jobs/{job}/rows/{row}":         {"row.html", []string{"row"}, d.readRow},
 		"/jobs/{job}/passes":             {"passes.html", []string{"passes"}, d.readPasses},
 		"/jobs/{job}/operations/{entry}": {"operation.html", []string{"operation"}, d.readOperation},
+		"/jobs/{job}/audit":              {"audit.html", []string{"audit"}, d.readAudit},
 		"/instances":                     {"instances.html", []string{"instances"}, d.readInstances},
 		"/audit":                         {"audit.html", []string{"audit"}, d.readAudit},
 		"/settings":                      {"settings.html", nil, d.readSettings},

@@ -33,7 +33,7 @@ type entryLine struct {
 const entriesPerPage = 50
 
 func (d *Dashboard) readAudit(r *http.Request) (frame, error) {
-	filter := store.AuditFilter{Job: r.URL.Query().Get("job"), Limit: entriesPerPage}
+	filter := store.AuditFilter{Job: r.PathValue("job"), Limit: entriesPerPage} // of all jobs without one
 	before := r.URL.Query().Get("before")
 	if before != "" {
 		var err error
@@ -47,9 +47,13 @@ func (d *Dashboard) readAudit(r *http.Request) (frame, error) {
 	}
 	page := auditPage{rights: rightsOf(r), Entries: d.entryLines(s.Value.Entries)}
 	if s.Value.Next != nil {
-		page.Older = d.render.path("/audit") + "?before=" + strconv.FormatInt(*s.Value.Next, 10)
+		page.Older = "?before=" + strconv.FormatInt(*s.Value.Next, 10)
 	}
-	return frame{Title: "Audit", Section: "Audit", Command: "modulo audit", Page: page}, nil
+	f := frame{Title: "Audit", Section: "Audit", Command: "modulo audit", Page: page}
+	if filter.Job != "" {
+		f = frame{Title: "Audit of " + filter.Job, Job: filter.Job, Tab: "Audit", Command: "modulo audit " + filter.Job, Page: page}
+	}
+	return f, nil
 }
 
 func (d *Dashboard) entryLines(entries []operations.AuditEntry) []entryLine {

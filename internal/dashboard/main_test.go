@@ -1,6 +1,7 @@
 package dashboard_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"sync"
@@ -18,7 +19,15 @@ var chromium struct {
 	browser *browser.Browser
 }
 
+// atATime is how many tests run beside each other: they wait for pages most of the time.
+const atATime = "6"
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", atATime); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := programtest.Main(m)
 	if err := stopChromium(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -23,7 +23,7 @@ const hostile = `<script>document.title = "run"</script><img src=x onerror="docu
 var allPages = []string{
 	"/", "/jobs/outbox", "/jobs/outbox/workers?to=8", "/jobs/outbox/failed", "/jobs/outbox/failed?class=not_allowed",
 	"/jobs/outbox/failed?key=nobody", "/jobs/outbox/failed/retry?class=not_allowed", "/jobs/outbox/failed/discard", "/jobs/outbox/rows/%d",
-	"/jobs/outbox/rows/%d?payload=shown", "/jobs/outbox/operations/%d", "/jobs/outbox/passes", "/jobs/nightly/passes", "/jobs/nightly",
+	"/jobs/outbox/rows/%d?payload=shown", "/jobs/outbox/operations/%d", "/jobs/outbox/passes", "/jobs/outbox/audit", "/jobs/nightly/passes", "/jobs/nightly",
 	"/instances", "/audit", "/settings", "/no/such/page",
 }
 

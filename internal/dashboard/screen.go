@@ -172,7 +172,7 @@ func (v *renderer) sections(current string) []link {
 
 // tabs are the pages about a job.
 func (v *renderer) tabs(job, current string) []link {
-	list := []link{{"Workers", "", false}, {"Failed rows", "/failed", false}, {"Passes", "/passes", false}}
+	list := []link{{"Workers", "", false}, {"Failed rows", "/failed", false}, {"Passes", "/passes", false}, {"Audit", "/audit", false}}
 	for i := range list {
 		list[i].Current, list[i].Path = list[i].Name == current, v.path("/jobs/", job)+list[i].Path
 	}
