@@ -44,8 +44,8 @@ func newSource(db *DB, job *jobs.Job, table *Table, binary bool) *Source {
 	s := &Source{db: db, table: table, binary: binary, created: tellsAge(table), sql: newStatements(job, table, binary)}
 	s.sql.timeline = db.timeline
 	s.due, s.clear, s.pending = s.sql.due(), s.sql.clear(), s.sql.pending()
-	s.mark, s.settle, s.park, s.front = s.sql.mark(), s.sql.settle(), s.sql.park(), s.sql.front()
 	s.waiting = s.sql.waiting()
+	s.mark, s.settle, s.park, s.front = s.sql.mark(), s.sql.settle(), s.sql.park(), s.sql.front()
 	s.fetchFormats, s.dueFormats = resultFormats(fetchHead, len(s.sql.fields), binary), resultFormats(dueHead, len(s.sql.fields), binary)
 	return s
 }
