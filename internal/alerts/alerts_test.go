@@ -229,10 +229,22 @@ func (s *scenery) breakAll(victim *programtest.Process, p *prometheus, first str
 		insert into shared (payload) select 'x' from generate_series(1, 10);
 		alter table uncounted rename to uncounted_elsewhere`)
 	s.command("pause", "paused")
+	p.within("the mark of locked waits, so that its worker is not given back", func() bool { return s.marksWaiting() == 2 })
 	s.command("workers", "set", "locked", "2")
 	if err := victim.Kill(); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// marksWaiting counts the marks that wait for the lock.
+func (s *scenery) marksWaiting() (n int) {
+	s.t.Helper()
+	const waiting = `select count(*) from pg_locks where locktype = 'advisory' and not granted
+		and database = (select oid from pg_database where datname = current_database())`
+	if err := s.db.QueryRow(s.t.Context(), waiting).Scan(&n); err != nil {
+		s.t.Fatal(err)
+	}
+	return n
 }
 
 // healAll puts right what breakAll broke, and returns where the third instance is.

@@ -59,6 +59,7 @@ func TestLabels(t *testing.T) {
 		"cause":  {"connection", "broker", "configuration", "message"},
 		"reason": {"new", "released", "unfinished", missedBusy, missedUnowned},
 		"result": {"ok", "fault", "sent", "dropped"},
+		"kind":   store.RetentionKinds(),
 	}
 	for _, class := range jobs.Classes() {
 		words["class"] = append(words["class"], string(class))
