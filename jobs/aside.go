@@ -58,6 +58,7 @@ func (w *Worker) tryAside(ctx, finish context.Context, outcome *Outcome) error {
 			return errors.Join(append(lost, err)...)
 		}
 	}
+	w.sweep() // Due may have cleared records that held rows back
 	return errors.Join(lost...)
 }
 

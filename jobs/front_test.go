@@ -150,3 +150,29 @@ func TestSweepsBeginAtTheFront(t *testing.T) {
 		want(t, "lowest", lowest, int64(-5))
 	})
 }
+
+// TestFrontSeenFromBehindAFailedRow: another worker walks while a failed row of an ordered job is tried again, and sees the
+// rows behind it as held. They come before later ones of their key all the same.
+func TestFrontSeenFromBehindAFailedRow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newEmptyWorld(10)
+		w.ordered = true
+		w.front = NewFront(w.findFront)
+		w.insert(&simRow{id: 1, key: "a", pending: true}, &simRow{id: 2, key: "a", pending: true}, &simRow{id: 3, key: "a", pending: true},
+			&simRow{id: 10, key: "b", pending: true}, &simRow{id: 11, key: "a", pending: true})
+		w.park(1, 0)
+		w.ledger[1].Key = "a"
+		w.hook = func(ctx context.Context, stage string, ids []int64) error {
+			if stage == "settle" { // another worker asks for what can be fetched now
+				_, err := w.front.start(ctx, time.Now())
+				return err
+			}
+			return nil
+		}
+		worker := w.worker(t, zerolog.Nop())
+		mustPass(t, worker)
+		want(t, "delivered", w.delivered, "[1 2 3 10 11]")
+		w.kept(t)
+	})
+}

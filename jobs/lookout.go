@@ -15,6 +15,8 @@ const (
 	// lookRest is how many times its own duration a look rests, as a sweep does: dead index entries can make it slow.
 	// Until then every trigger is passed on; the workers' cursors spare them the walk.
 	lookRest = 50
+	// minLook is what a look may take at least.
+	minLook = 100 * time.Millisecond
 )
 
 // lookout stands between the clock and the workers of a job. It only spares passes: what it misses is found within
@@ -64,7 +66,7 @@ func (c *crew) look(ctx context.Context) {
 func (l *lookout) worthwhile(ctx context.Context, job *Job) bool {
 	began := time.Now()
 	if began.Sub(l.passed) < maxIdle && !began.Before(l.due) {
-		ctx, cancel := context.WithTimeout(ctx, job.Schedule.Every)
+		ctx, cancel := context.WithTimeout(ctx, max(job.Schedule.Every, minLook)) // an end by time costs the connection
 		waiting, err := l.waiting(ctx, job.Name)
 		cancel()
 		if took := time.Since(began); lookRest*took > job.Schedule.Every {

@@ -87,5 +87,10 @@ func markOnce(ctx context.Context, ids []int64, statement markStatement) (refuse
 func (w *Worker) markLeftOver(finish context.Context, outcome *Outcome) error {
 	ids := slices.Sorted(slices.Values(w.unmarked))
 	w.unmarked = nil
-	return w.mark(finish, ids, w.Rows.MarkDone, outcome)
+	if len(ids) == 0 {
+		return nil
+	}
+	err := w.mark(finish, ids, w.Rows.MarkDone, outcome)
+	w.sweep() // as in retry: one that cannot be marked holds its key no more
+	return err
 }

@@ -83,5 +83,7 @@ func (w *Worker) retry(finish context.Context, due Batch, under *suspects, outco
 	done, err := w.deliver(finish, due, under, outcome, trace)
 	settle = append(settle, done...)
 	slices.Sort(settle)
-	return errors.Join(err, w.markTraced(finish, settle, w.Failures.Settle, outcome, trace))
+	err = errors.Join(err, w.markTraced(finish, settle, w.Failures.Settle, outcome, trace))
+	w.sweep() // what was held back behind them was not there for a walk to the front that began before
+	return err
 }

@@ -83,7 +83,12 @@ func (w *Worker) markRecalled(ctx, finish context.Context, recall Recall, outcom
 		return err
 	}
 	clear(w.doubtful)
-	return w.mark(finish, confirmed, w.Failures.Settle, outcome)
+	if len(confirmed) == 0 {
+		return nil
+	}
+	err = w.mark(finish, confirmed, w.Failures.Settle, outcome)
+	w.sweep() // as in retry
+	return err
 }
 
 // stillPending returns the ids of those rows that are pending, and whose event is the one that was delivered: an id alone

@@ -25,7 +25,7 @@ type WorkerProgress struct {
 const noteProgressSQL = `insert into modulo.progress as p
   (job, number, done, rate, progress_at, pass_at, pass_ms, pass_done, pass_failed, problem)
 select * from unnest($1::text[], $2::int[], $3::bigint[], $4::float8[], $5::timestamptz[], $6::timestamptz[],
-  $7::bigint[], $8::bigint[], $9::bigint[], $10::text[])
+  $7::bigint[], $8::bigint[], $9::bigint[], $10::text[]) order by 1, 2
 on conflict (job, number) do update set done = p.done + excluded.done, rate = excluded.rate,
   progress_at = coalesce(excluded.progress_at, p.progress_at),
   pass_at = coalesce(excluded.pass_at, p.pass_at),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 // RetentionConfig says how long rows are kept; 0 is for ever.
 type RetentionConfig struct {
 	Jobs   []*jobs.Job
+	Others []*jobs.Job   // run elsewhere: what is pending for them is not deleted
 	Done   time.Duration // rows of modulo.outbox, after they were marked done; they are deleted
 	Failed time.Duration // failed rows of the jobs, after their last attempt; they are discarded, as by a person
 	Audit  time.Duration // entries of modulo.audit; they are deleted
@@ -90,7 +92,7 @@ func (db *DB) Sweeps(cfg RetentionConfig) ([]*Sweep, error) {
 		}
 	}
 	var onOutbox []*jobs.Job
-	for _, job := range cfg.Jobs {
+	for _, job := range slices.Concat(cfg.Jobs, cfg.Others) {
 		if job.Source.Table == outboxTable {
 			onOutbox = append(onOutbox, job)
 		}

@@ -91,7 +91,7 @@ func (s *statements) owned(shard jobs.Shard) string {
 // front selects the lowest id of what any worker would fetch; where there is nothing, the highest id there is.
 func (s *statements) front() string {
 	return fmt.Sprintf("select coalesce((\n  select t.%[1]s from %[2]s as t\n  where (\n%[3]s\n  )\n%[4]s  order by t.%[1]s\n  limit 1\n), (\n"+
-		"  select max(t.%[1]s) from %[2]s as t\n), %[5]d)::bigint", s.id, s.table, s.where, s.notFailed(), jobs.FirstID)
+		"  select max(t.%[1]s) from %[2]s as t\n), '%[5]d'::bigint)", s.id, s.table, s.where, s.notFailed(), jobs.FirstID)
 }
 
 // notFailed leaves out rows with a record of a failure and, in an ordered job, those behind one of their key that was
@@ -110,7 +110,7 @@ func (s *statements) notFailed() string {
 // needs no look-up. "offset 0" keeps the look-up a probe of the index per row; as a join it can become a hash of all
 // failures.
 func (s *statements) notParked() string {
-	return fmt.Sprintf("  and (t.%[1]s > coalesce((select max(f.row_id) from modulo.failures as f where f.job = %[2]s), %[3]d)\n"+
+	return fmt.Sprintf("  and (t.%[1]s > coalesce((select max(f.row_id) from modulo.failures as f where f.job = %[2]s), '%[3]d'::bigint)\n"+
 		"    or not exists (select from modulo.failures as f where f.job = %[2]s and f.row_id = t.%[1]s offset 0))\n",
 		s.id, quoteText(s.job), int64(jobs.FirstID))
 }

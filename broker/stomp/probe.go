@@ -43,7 +43,7 @@ func (p *Publisher) probe(ctx context.Context, messages []jobs.Message) *jobs.Pu
 	}
 	failed := &jobs.PublishError{Fault: jobs.FaultConnection, Err: now.cause(err)}
 	if answer != nil {
-		failed.Fault = answer.fault()
+		failed.Fault, failed.Denied = answer.fault(), isDenied(answer)
 		failed.Err = fmt.Errorf("a frame of %d bytes: %w", size, answer)
 	}
 	if failed.Fault == jobs.FaultMessage {

@@ -23,7 +23,7 @@ const (
 func (s *service) besideRetention(ctx context.Context, c *config.Config, o opening, work func() error) error {
 	r := c.Retention
 	list, err := s.db.Sweeps(store.RetentionConfig{
-		Jobs: c.JobList(), Done: time.Duration(r.Done), Failed: time.Duration(r.Failed), Audit: time.Duration(r.Audit),
+		Jobs: c.JobList(), Others: c.Others(), Done: time.Duration(r.Done), Failed: time.Duration(r.Failed), Audit: time.Duration(r.Audit),
 	})
 	if err != nil {
 		return err

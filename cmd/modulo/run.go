@@ -132,14 +132,16 @@ func (s *service) runMonitored(ctx context.Context, o opening, settings []config
 		defer o.site.close()
 	}
 	beside, stop := context.WithCancel(ctx)
+	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx)) // until the last batches have their marks
 	var others sync.WaitGroup
-	others.Go(func() { m.Tell(beside, s.db) })
+	others.Go(func() { m.Tell(telling, s.db) })
 	if o.site != nil {
 		others.Go(func() { m.Sample(beside, s.db, s.tables()) })
 		others.Go(func() { console.Watch(beside) })
 	}
 	err := s.Run(ctx)
 	stop()
+	stopTelling()
 	others.Wait()
 	return err
 }

@@ -34,6 +34,7 @@ type Config struct {
 	Jobs      map[string]rawJob `yaml:"jobs"`
 
 	jobs     []*jobs.Job
+	others   []*jobs.Job
 	document yaml.Node // of the file
 	over     Overrides
 }
@@ -310,6 +311,11 @@ func (c *Config) apply(over Overrides) error {
 	}
 	for _, name := range c.names() {
 		if len(over.JobNames) > 0 && !slices.Contains(over.JobNames, name) {
+			if c.Retention.Done > 0 { // what is pending for it must not be deleted
+				raw := c.Jobs[name]
+				job, err := raw.job(name, Overrides{})
+				problems, c.others = append(problems, err), append(c.others, job)
+			}
 			continue
 		}
 		raw := c.Jobs[name]
@@ -431,6 +437,9 @@ func (c *Config) names() []string {
 
 // JobList returns the selected jobs, checked, by name.
 func (c *Config) JobList() []*jobs.Job { return c.jobs }
+
+// Others are the jobs that run elsewhere, as --job says; only known where done rows are deleted.
+func (c *Config) Others() []*jobs.Job { return c.others }
 
 // BrokerConfig is the broker part as the package broker wants it.
 func (c *Config) BrokerConfig() broker.Config {

@@ -65,7 +65,7 @@ func (m *Monitor) Tell(ctx context.Context, notes Notes) {
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
-			failing = !m.tell(ctx, notes, progressTimeout, failing)
+			failing = !m.tell(ctx, notes, progressTimeout, failing) && ctx.Err() == nil // one that the end cut short is told below
 		}
 	}
 	if !failing {

@@ -6,7 +6,7 @@ from (
   where (
 a = 1 or b -- either
   )
-  and (t."Ord-er" > coalesce((select max(f.row_id) from modulo.failures as f where f.job = 'it''s'), -9223372036854775808)
+  and (t."Ord-er" > coalesce((select max(f.row_id) from modulo.failures as f where f.job = 'it''s'), '-9223372036854775808'::bigint)
     or not exists (select from modulo.failures as f where f.job = 'it''s' and f.row_id = t."Ord-er" offset 0))
   order by t."Ord-er"
   limit $2

@@ -6,7 +6,7 @@ a = 1 or b -- either
   )
   and coalesce(coalesce(hashtextextended(nullif(t."customer id"::text, ''), 0), t."Ord-er") % 5 in (0), false)
   and t."Ord-er" >= (select $1::bigint)
-  and (t."Ord-er" > coalesce((select max(f.row_id) from modulo.failures as f where f.job = 'it''s'), -9223372036854775808)
+  and (t."Ord-er" > coalesce((select max(f.row_id) from modulo.failures as f where f.job = 'it''s'), '-9223372036854775808'::bigint)
     or not exists (select from modulo.failures as f where f.job = 'it''s' and f.row_id = t."Ord-er" offset 0))
   and not exists (select from modulo.failures as f where f.job = 'it''s'
     and f.key = nullif(t."customer id"::text, '') and f.row_id < t."Ord-er" and not f.delivered offset 0)

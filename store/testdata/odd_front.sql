@@ -3,7 +3,7 @@ select coalesce((
   where (
 a = 1 or b -- either
   )
-  and (t."Ord-er" > coalesce((select max(f.row_id) from modulo.failures as f where f.job = 'it''s'), -9223372036854775808)
+  and (t."Ord-er" > coalesce((select max(f.row_id) from modulo.failures as f where f.job = 'it''s'), '-9223372036854775808'::bigint)
     or not exists (select from modulo.failures as f where f.job = 'it''s' and f.row_id = t."Ord-er" offset 0))
   and not exists (select from modulo.failures as f where f.job = 'it''s'
     and f.key = nullif(t."customer id"::text, '') and f.row_id < t."Ord-er" and not f.delivered offset 0)
@@ -11,4 +11,4 @@ a = 1 or b -- either
   limit 1
 ), (
   select max(t."Ord-er") from "Bil""ling"."select" as t
-), -9223372036854775808)::bigint
+), '-9223372036854775808'::bigint)

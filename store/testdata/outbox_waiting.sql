@@ -3,7 +3,7 @@ select exists (select from (
   where (
 done_at is null
   )
-  and (t."id" > coalesce((select max(f.row_id) from modulo.failures as f where f.job = 'outbox'), -9223372036854775808)
+  and (t."id" > coalesce((select max(f.row_id) from modulo.failures as f where f.job = 'outbox'), '-9223372036854775808'::bigint)
     or not exists (select from modulo.failures as f where f.job = 'outbox' and f.row_id = t."id" offset 0))
   order by t."id"
   limit 1
