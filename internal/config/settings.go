@@ -106,6 +106,9 @@ func maskURL(text string) string {
 	scheme, rest, _ := strings.Cut(text, "://")
 	// By hand: a URL with several hosts is none for net/url, and a password may hold anything.
 	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		if strings.Contains(rest[:at], "?") {
+			return scheme + "://" + masked // the @ may be of a password in the query
+		}
 		user, _, has := strings.Cut(rest[:at], ":")
 		if has {
 			user += ":" + masked
