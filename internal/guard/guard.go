@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -109,11 +110,8 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request) (Visitor, bool) {
 			Refuse(w, r, http.StatusMisdirectedRequest, "this name is not one that is served without a login: ask for an address, or name it in http.hosts")
 			return Visitor{}, false
 		}
-		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		if err != nil {
-			host = r.RemoteAddr
-		}
-		return Visitor{Name: "anonymous from " + host, Write: g.Writable() && !g.relayed(r), Payloads: g.Payloads && !g.relayed(r)}, true
+		distant := g.ReadOnly == nil && (Relayed(r) || g.hasName(r.Host))
+		return Visitor{Name: "anonymous from " + hostOf(r.RemoteAddr), Write: g.Writable() && !distant, Payloads: g.Payloads && !distant}, true
 	}
 	name, password, _ := r.BasicAuth()
 	role, ok := g.users.check(r.Context(), name, password)
@@ -125,27 +123,37 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request) (Visitor, bool) {
 	return Visitor{Name: name, Write: g.Writable() && role == roleWrite, Payloads: g.Payloads}, true
 }
 
-// relayed says that a proxy passes on what others ask: without a login, and without a word of the operator, those are
-// treated like anybody on the network.
-func (g *Guard) relayed(r *http.Request) bool {
-	return g.ReadOnly == nil && (r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "")
-}
-
-// knownHost keeps away sites whose name was made to lead here, which the browser takes for one and the same site.
-func (g *Guard) knownHost(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = hostport
-	}
-	if host == "localhost" || net.ParseIP(strings.Trim(host, "[]")) != nil {
-		return true
-	}
-	for _, known := range g.Hosts {
-		if strings.EqualFold(host, known) {
+// Relayed says that a proxy passes on what others ask: without a login, and without a word of the operator, those are
+// treated like anybody on the network. A proxy that adds no header cannot be told from this machine.
+func Relayed(r *http.Request) bool {
+	for _, header := range []string{
+		"X-Forwarded-For", "Forwarded", "X-Real-Ip", "Via", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Server",
+		"Cf-Connecting-Ip", "True-Client-Ip",
+	} {
+		if len(r.Header.Values(header)) > 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// knownHost keeps away sites whose name was made to lead here, which the browser takes for one and the same site.
+func (g *Guard) knownHost(hostport string) bool {
+	host := hostOf(hostport)
+	return host == "localhost" || net.ParseIP(strings.Trim(host, "[]")) != nil || g.hasName(hostport)
+}
+
+// hasName says that a request is for a name of http.hosts: those are for others than this machine.
+func (g *Guard) hasName(hostport string) bool {
+	host := hostOf(hostport)
+	return slices.ContainsFunc(g.Hosts, func(known string) bool { return strings.EqualFold(host, known) })
+}
+
+func hostOf(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return hostport
 }
 
 func (g *Guard) whyNot() string {
