@@ -197,6 +197,8 @@ func reads(f *fixture) {
 		f.t.Errorf("job %v", job)
 	}
 	f.ask(404, "GET", "/jobs/{job}", "job=nonsense", "")
+	f.ask(404, "GET", "/jobs/{job}", "job=%00", "")
+	f.ask(404, "GET", "/jobs/{job}", "job=%ff", "")
 	f.ask(200, "GET", "/jobs/{job}/history", "job=outbox", "")
 	f.ask(200, "GET", "/jobs/{job}/passes", "job=outbox", "")
 	f.ask(200, "GET", "/jobs/{job}/tokens", "job=outbox", "")
@@ -211,7 +213,7 @@ func reads(f *fixture) {
 	if len(first["rows"].([]any)) != 2 || len(second["rows"].([]any)) != 1 || second["next"] != nil {
 		f.t.Errorf("pages %v, %v", first, second)
 	}
-	for _, wrong := range []string{"clas=x", "class=x", "state=x", "limit=0", "limit=1001", "after=x", "id=1,x", "since=yesterday", "key=a key=b"} {
+	for _, wrong := range []string{"clas=x", "class=x", "state=x", "limit=0", "limit=1001", "after=x", "id=1,x", "since=yesterday", "key=a key=b", "id=", "key=", "key=%00", "key=%ff", "key=%zz"} {
 		f.ask(400, "GET", "/jobs/{job}/failures", "job=outbox "+wrong, "")
 	}
 	groups := f.ask(200, "GET", "/jobs/{job}/failures/groups", "job=outbox", "")["groups"].([]any)
@@ -256,6 +258,8 @@ func changes(f *fixture) {
 	}
 	f.ask(409, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"expect_count": 4}`)
 	f.ask(400, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"class": "x"}`)
+	f.ask(400, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"ids": []}`)
+	f.ask(400, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"ids": [3], "reason": "\u0000"}`)
 	f.ask(413, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"reason": "`+strings.Repeat("x", 70_000)+`"}`)
 	retried := f.ask(200, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"expect_count": 1, "ids": [3], "reason": "put right"}`)
 	if retried["done"] != 1.0 || retried["result"] != "done" {
