@@ -197,6 +197,9 @@ func reads(f *fixture) {
 		f.t.Errorf("job %v", job)
 	}
 	f.ask(404, "GET", "/jobs/{job}", "job=nonsense", "")
+	for _, part := range []string{"/history", "/passes", "/tokens", "/failures", "/failures/count", "/failures/groups"} {
+		f.ask(404, "GET", "/jobs/{job}"+part, "job=nonsense", "")
+	}
 	f.ask(404, "GET", "/jobs/{job}", "job=%00", "")
 	f.ask(404, "GET", "/jobs/{job}", "job=%ff", "")
 	f.ask(200, "GET", "/jobs/{job}/history", "job=outbox", "")
@@ -256,6 +259,7 @@ func changes(f *fixture) {
 	if n := f.ask(200, "POST", "/jobs/{job}/reset-tokens", "job=outbox", `{"worker": 1}`); n["reset"] != 1.0 {
 		f.t.Errorf("reset %v", n)
 	}
+	f.ask(404, "POST", "/jobs/{job}/failures/retry", "job=nonsense", `{}`)
 	f.ask(409, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"expect_count": 4}`)
 	f.ask(400, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"class": "x"}`)
 	f.ask(400, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"ids": []}`)

@@ -11,6 +11,9 @@ func overview(r *request) (any, error) { return r.console.Overview(r.Context()) 
 func job(r *request) (any, error) { return r.console.Job(r.Context(), r.PathValue("job")) }
 
 func history(r *request) (any, error) {
+	if err := r.console.CheckJob(r.Context(), r.PathValue("job")); err != nil {
+		return nil, err
+	}
 	return struct {
 		Points []operations.Point `json:"points"`
 	}{r.console.History(r.PathValue("job"))}, nil
