@@ -251,6 +251,7 @@ func changes(f *fixture) {
 	}
 	f.ask(409, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 4, "if_generation": 7}`)
 	f.ask(400, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 0}`)
+	f.ask(400, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 4, "if_generation": 0}`)
 	f.ask(400, "POST", "/jobs/{job}/workers", "job=outbox", `{"wrokers": 4}`)
 	f.ask(202, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 4, "if_generation": 1}`)
 	f.ask(409, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 5}`)

@@ -9,6 +9,10 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // Config says who may do what.
@@ -23,6 +27,8 @@ type Config struct {
 	Loopback bool
 	// Hosts are names that requests may be for besides "localhost" and addresses, where nobody has to log in.
 	Hosts []string
+	// Log is told of wrong logins and of what is refused, at most once a second.
+	Log zerolog.Logger
 }
 
 // Visitor is who asks.
@@ -37,6 +43,10 @@ type Guard struct {
 	Config
 	users  *users // nil: nobody has to log in
 	origin *http.CrossOriginProtection
+
+	mu     sync.Mutex
+	toldAt time.Time // when the log was told last
+	untold int       // refusals since
 }
 
 // ErrOpen says that anybody on the network could change something, or see payloads.
@@ -86,11 +96,11 @@ func (g *Guard) Wrap(next http.Handler) http.Handler {
 		}
 		if changes(r.Method) {
 			if err := g.origin.Check(r); err != nil {
-				Refuse(w, r, http.StatusForbidden, "the request comes from another site")
+				g.refuse(w, r, http.StatusForbidden, "the request comes from another site")
 				return
 			}
 			if !visitor.Write {
-				Refuse(w, r, http.StatusForbidden, g.whyNot())
+				g.refuse(w, r, http.StatusForbidden, g.whyNot())
 				return
 			}
 		}
@@ -107,7 +117,7 @@ func changes(method string) bool {
 func (g *Guard) admit(w http.ResponseWriter, r *http.Request) (Visitor, bool) {
 	if g.users == nil {
 		if !g.knownHost(r.Host) {
-			Refuse(w, r, http.StatusMisdirectedRequest, "this name is not one that is served without a login: ask for an address, or name it in http.hosts")
+			g.refuse(w, r, http.StatusMisdirectedRequest, "this name is not one that is served without a login: ask for an address, or name it in http.hosts")
 			return Visitor{}, false
 		}
 		distant := g.ReadOnly == nil && (Relayed(r) || g.hasName(r.Host))
@@ -117,10 +127,35 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request) (Visitor, bool) {
 	role, ok := g.users.check(r.Context(), name, password)
 	if !ok {
 		w.Header().Set("WWW-Authenticate", `Basic realm="Modulo", charset="UTF-8"`)
-		Refuse(w, r, http.StatusUnauthorized, "log in with a name and a password of http.users_file")
+		refuse := g.refuse
+		if r.Header.Get("Authorization") == "" {
+			refuse = Refuse // as every browser asks at first
+		}
+		refuse(w, r, http.StatusUnauthorized, "log in with a name and a password of http.users_file")
 		return Visitor{}, false
 	}
 	return Visitor{Name: name, Write: g.Writable() && role == roleWrite, Payloads: g.Payloads}, true
+}
+
+// refuse also tells the log, without the name: people type passwords there.
+func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int, detail string) {
+	if untold, now := g.tellNow(time.Now()); now {
+		g.Log.Warn().Str("remote", r.RemoteAddr).Str("method", r.Method).Str("path", r.URL.Path).Int("status", status).
+			Str("reason", detail).Int("untold", untold).Msg("http: refused")
+	}
+	Refuse(w, r, status, detail)
+}
+
+// tellNow says whether the log has been quiet for a second, and how many refusals it has not been told of.
+func (g *Guard) tellNow(at time.Time) (untold int, now bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if at.Sub(g.toldAt) < time.Second {
+		g.untold++
+		return 0, false
+	}
+	untold, g.untold, g.toldAt = g.untold, 0, at
+	return untold, true
 }
 
 // Relayed says that a proxy passes on what others ask: without a login, and without a word of the operator, those are

@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,7 +11,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/crypto/bcrypt"
 
 	"modulo/internal/guard"
@@ -161,6 +165,31 @@ func TestKnownAgain(t *testing.T) {
 			t.Errorf("%s: %d", user, status)
 		}
 	}
+}
+
+// The log is told who was refused, at most once a second, and never with what they typed.
+func TestRefusalsAreTold(t *testing.T) {
+	t.Parallel()
+	users := usersFile(t)
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		g := newGuard(t, guard.Config{UsersFile: users, Log: zerolog.New(&log)})
+		visit(t, g, "GET") // how a browser begins
+		for range 3 {
+			visit(t, g, "GET", "User: ann:secret")
+		}
+		time.Sleep(time.Second)
+		visit(t, g, "POST", "User: bob:bobbob")
+		told := log.String()
+		for _, part := range []string{`"level":"warn","remote":"10.0.0.9:1234","method":"GET","path":"/x","status":401`, `"untold":2`, `"status":403`} {
+			if !strings.Contains(told, part) {
+				t.Errorf("no %s in:\n%s", part, told)
+			}
+		}
+		if strings.Count(told, "\n") != 2 || strings.Contains(told, "secret") || strings.Contains(told, "bob") {
+			t.Errorf("told:\n%s", told)
+		}
+	})
 }
 
 func TestOpenToTheNetwork(t *testing.T) {
