@@ -65,6 +65,7 @@ func TestMask(t *testing.T) {
 		"host=db password=secret user=app":                            "host=db password=******** user=app",
 		`host=db password = 'sec ret\'s secret' sslpassword=secret`:   "host=db password = ******** sslpassword=********",
 		"stomp://a:secret@mq1:61613,stomp+tls://b:se/cr@et@mq2":       "stomp://a:********@mq1:61613,stomp+tls://b:********@mq2",
+		"stomp://a:secret,stompsecret@mq":                             "stomp://a:********@mq",
 	} {
 		if got := mask("broker.url", text); got != want {
 			t.Errorf("%q is shown as %q, want %q", text, got, want)
