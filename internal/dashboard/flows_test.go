@@ -229,6 +229,11 @@ func TestOtherSites(t *testing.T) {
 	if got := s.ask(http.MethodGet, "/jobs/outbx/failed", nil); got.code != http.StatusNotFound {
 		t.Errorf("a job that nobody knows: %d", got.code)
 	}
+	for path, want := range map[string]int{"/jobs/%00": http.StatusNotFound, "/jobs/outbox/failed?key=%00": http.StatusBadRequest, "/jobs/outbox/failed?text=%ff": http.StatusBadRequest} {
+		if got := s.ask(http.MethodGet, path, nil); got.code != want {
+			t.Errorf("%s: %d", path, got.code)
+		}
+	}
 	if got := s.ask(http.MethodHead, "/", nil, "Accept", "text/event-stream"); got.code != http.StatusOK {
 		t.Errorf("the head of a page: %d", got.code)
 	}
