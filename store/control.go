@@ -118,6 +118,20 @@ func (db *DB) Control(ctx context.Context, job string) (Control, error) {
 	return c, wrap("workers of "+job, err)
 }
 
+const knownSQL = `select exists (select from modulo.jobs where job = $1::text) or exists (select from modulo.failures where job = $1::text)`
+
+// CheckJob returns ErrNoJob where no instance has ever run the job, unless it left failed rows.
+func (db *DB) CheckJob(ctx context.Context, job string) error {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	var known bool
+	err := db.pool.QueryRow(ctx, knownSQL, job).Scan(&known)
+	if err == nil && !known {
+		err = ErrNoJob
+	}
+	return wrap("job "+job, err)
+}
+
 // Advance does what any instance does for a change of K at its next tick: it frees the workers of dead instances and
 // begins the next generation if no worker has an owner or something to settle. So a change ends without any instance
 // where the last owners have left nothing open.

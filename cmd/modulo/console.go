@@ -44,10 +44,10 @@ func systemUser() string {
 	return name + "@" + host
 }
 
-// withConsole runs a command that needs no table of a job, and no job of the configuration.
+// withConsole runs a command that needs no table of a job.
 func (a *app) withConsole(ctx context.Context, do func(*operations.Console) error) error {
-	return a.withSchema(ctx, func(db *store.DB, _ *config.Config) error {
-		return do(operations.New(operations.Config{DB: db}))
+	return a.withSchema(ctx, func(db *store.DB, c *config.Config) error {
+		return do(operations.New(operations.Config{DB: db, Jobs: c.JobList()}))
 	})
 }
 

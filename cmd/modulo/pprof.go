@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"modulo/internal/config"
+	"modulo/internal/guard"
 )
 
 // withPprof puts the profiles of the process beside what is answered anyway, if the configuration wants them.
@@ -31,8 +32,7 @@ func withPprof(c *config.Config, rest http.Handler) http.Handler {
 func onThisMachine(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		remote, err := netip.ParseAddrPort(r.RemoteAddr)
-		forwarded := r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != ""
-		if err != nil || !remote.Addr().Unmap().IsLoopback() || forwarded || !isLoopback(r.Host) {
+		if err != nil || !remote.Addr().Unmap().IsLoopback() || guard.Relayed(r) || !isLoopback(r.Host) {
 			http.Error(w, "pprof is for callers on this machine: go tool pprof http://127.0.0.1:PORT/debug/pprof/profile", http.StatusForbidden)
 			return
 		}

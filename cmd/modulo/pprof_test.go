@@ -15,9 +15,9 @@ func TestPprof(t *testing.T) {
 	rest := http.NotFoundHandler()
 	wanted := withPprof(&config.Config{HTTP: config.HTTP{Pprof: true}}, rest)
 	for _, test := range []struct {
-		name, path, remote, host, forwarded string
-		handler                             http.Handler
-		want                                int
+		name, path, remote, host, header string
+		handler                          http.Handler
+		want                             int
 	}{
 		{"off", "/debug/pprof/heap", "127.0.0.1:4711", "127.0.0.1:8080", "", withPprof(&config.Config{}, rest), http.StatusNotFound},
 		{"index", "/debug/pprof/", "127.0.0.1:4711", "127.0.0.1:8080", "", wanted, http.StatusOK},
@@ -25,14 +25,15 @@ func TestPprof(t *testing.T) {
 		{"IPv6", "/debug/pprof/heap", "[::1]:4711", "[::1]:8080", "", wanted, http.StatusOK},
 		{"arguments", "/debug/pprof/cmdline", "127.0.0.1:4711", "127.0.0.1:8080", "", wanted, http.StatusNotFound},
 		{"from elsewhere", "/debug/pprof/heap", "192.0.2.1:4711", "127.0.0.1:8080", "", wanted, http.StatusForbidden},
-		{"through a proxy", "/debug/pprof/heap", "127.0.0.1:4711", "127.0.0.1:8080", "192.0.2.1", wanted, http.StatusForbidden},
+		{"through a proxy", "/debug/pprof/heap", "127.0.0.1:4711", "127.0.0.1:8080", "X-Forwarded-For", wanted, http.StatusForbidden},
+		{"through a cache", "/debug/pprof/heap", "127.0.0.1:4711", "127.0.0.1:8080", "Via", wanted, http.StatusForbidden},
 		{"from a page with a name of its own", "/debug/pprof/heap", "127.0.0.1:4711", "evil.example:8080", "", wanted, http.StatusForbidden},
 		{"something else", "/metrics", "192.0.2.1:4711", "127.0.0.1:8080", "", wanted, http.StatusNotFound},
 	} {
 		request := httptest.NewRequest(http.MethodGet, test.path, nil)
 		request.RemoteAddr, request.Host = test.remote, test.host
-		if test.forwarded != "" {
-			request.Header.Set("X-Forwarded-For", test.forwarded)
+		if test.header != "" {
+			request.Header.Set(test.header, "192.0.2.1")
 		}
 		recorder := httptest.NewRecorder()
 		test.handler.ServeHTTP(recorder, request)

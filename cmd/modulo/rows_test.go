@@ -134,6 +134,8 @@ func checkFilters(t *testing.T, f *fixture) {
 	f.refuses(exitUsage, []string{"--state", "nonsense"}, "rows", "retry", "mixed", "--state", "nonsense")
 	f.refuses(exitUsage, []string{"--id"}, "rows", "retry", "mixed", "--id", "one")
 	f.refuses(exitUsage, []string{"one"}, "rows", "show", "mixed", "one")
+	f.refuses(exitRefused, []string{"job mixd", "no such job"}, "rows", "list", "mixd")
+	f.refuses(exitRefused, []string{"job mixd", "no such job"}, "rows", "retry", "mixd", "--yes")
 	f.refuses(exitRuntime, []string{"job mixed, row 1", "no failure record"}, "rows", "show", "mixed", "1")
 }
 

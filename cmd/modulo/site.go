@@ -71,7 +71,9 @@ func routes(listener net.Listener, c *config.Config, o opening, log zerolog.Logg
 	mux.HandleFunc("GET /readyz", o.monitor.Readyz)
 	mux.Handle("GET /metrics", o.monitor.Metrics())
 	guarded := http.NewServeMux()
-	guarded.Handle("/api/v1/", api.New(o.site.current, log))
+	programs := api.New(o.site.current, log)
+	guarded.Handle("/api/v1/", programs)
+	guarded.Handle("/api/v1", programs) // else the mux would lead out of the prefix
 	guarded.Handle("/", o.site)
 	if c.HTTP.Prefix != "" {
 		mux.Handle("GET /{$}", http.RedirectHandler(c.HTTP.Prefix+"/", http.StatusFound))
@@ -84,7 +86,7 @@ func newGuard(listener net.Listener, c *config.Config, log zerolog.Logger) (*gua
 	address, isTCP := listener.Addr().(*net.TCPAddr)
 	keeper, err := guard.New(guard.Config{
 		UsersFile: c.HTTP.UsersFile, ReadOnly: c.HTTP.ReadOnly, Payloads: c.HTTP.Payloads, Hosts: c.HTTP.Hosts,
-		Loopback: isTCP && address.IP.IsLoopback(),
+		Loopback: isTCP && address.IP.IsLoopback(), Log: log,
 	})
 	if err != nil {
 		return nil, err

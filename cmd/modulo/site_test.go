@@ -61,6 +61,7 @@ func TestSiteWithLogin(t *testing.T) {
 		{"POST", "/ops/modulo/api/v1/jobs/outbox/pause", "bob:pw", 403},
 		{"POST", "/ops/modulo/api/v1/jobs/outbox/resume", "ann:pw", 200},
 		{"GET", "/ops/modulo/api/v1/openapi.yaml", "bob:pw", 200},
+		{"GET", "/ops/modulo/api/v1", "bob:pw", 404},
 		{"GET", "/api/v1/overview", "ann:pw", 404},
 	} {
 		if code, body := running.ask(test.method, test.path, test.user, ""); code != test.want {

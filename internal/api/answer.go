@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"unicode/utf8"
 
 	"modulo/internal/guard"
 	"modulo/internal/operations"
@@ -104,7 +106,17 @@ func body[T any](r *request) (into T, err error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return into, &requestError{http.StatusUnsupportedMediaType, "want Content-Type: application/json"}
 	}
-	decoder := json.NewDecoder(reader)
+	text, err := io.ReadAll(reader)
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return into, &requestError{http.StatusRequestEntityTooLarge, fmt.Sprintf("body: more than %d bytes", tooLarge.Limit)}
+	}
+	if err != nil {
+		return into, bad("body: %v", err)
+	}
+	if err := checkTexts(text); err != nil {
+		return into, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	err = decoder.Decode(&into)
 	if errors.Is(err, io.EOF) {
@@ -113,11 +125,25 @@ func body[T any](r *request) (into T, err error) {
 	if err == nil && !errors.Is(decoder.Decode(new(any)), io.EOF) {
 		return into, bad("body: more than one object")
 	}
-	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return into, &requestError{http.StatusRequestEntityTooLarge, fmt.Sprintf("body: more than %d bytes", tooLarge.Limit)}
-	}
 	if err != nil {
 		return into, bad("body: %v", err)
 	}
 	return into, nil
+}
+
+// checkTexts refuses texts that the database would not take. That a body is JSON is not its business.
+func checkTexts(body []byte) error {
+	if !utf8.Valid(body) {
+		return bad("body: not UTF-8")
+	}
+	tokens := json.NewDecoder(bytes.NewReader(body))
+	for {
+		token, err := tokens.Token()
+		if err != nil {
+			return nil // at its end, or where decoding it tells what is wrong
+		}
+		if text, ok := token.(string); ok && !storable(text) {
+			return bad("body: a text with NUL")
+		}
+	}
 }

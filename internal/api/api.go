@@ -76,6 +76,10 @@ func (a *API) routes() []route {
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !storable(r.URL.Path) {
+		guard.Refuse(w, r, http.StatusNotFound, "the path is no text: nothing has such a name")
+		return
+	}
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
 		a.nowhere(handler, w, r)

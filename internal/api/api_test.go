@@ -197,6 +197,11 @@ func reads(f *fixture) {
 		f.t.Errorf("job %v", job)
 	}
 	f.ask(404, "GET", "/jobs/{job}", "job=nonsense", "")
+	for _, part := range []string{"/history", "/passes", "/tokens", "/failures", "/failures/count", "/failures/groups"} {
+		f.ask(404, "GET", "/jobs/{job}"+part, "job=nonsense", "")
+	}
+	f.ask(404, "GET", "/jobs/{job}", "job=%00", "")
+	f.ask(404, "GET", "/jobs/{job}", "job=%ff", "")
 	f.ask(200, "GET", "/jobs/{job}/history", "job=outbox", "")
 	f.ask(200, "GET", "/jobs/{job}/passes", "job=outbox", "")
 	f.ask(200, "GET", "/jobs/{job}/tokens", "job=outbox", "")
@@ -211,7 +216,7 @@ func reads(f *fixture) {
 	if len(first["rows"].([]any)) != 2 || len(second["rows"].([]any)) != 1 || second["next"] != nil {
 		f.t.Errorf("pages %v, %v", first, second)
 	}
-	for _, wrong := range []string{"clas=x", "class=x", "state=x", "limit=0", "limit=1001", "after=x", "id=1,x", "since=yesterday", "key=a key=b"} {
+	for _, wrong := range []string{"clas=x", "class=x", "state=x", "limit=0", "limit=1001", "after=x", "id=1,x", "since=yesterday", "key=a key=b", "id=", "key=", "key=%00", "key=%ff", "key=%zz"} {
 		f.ask(400, "GET", "/jobs/{job}/failures", "job=outbox "+wrong, "")
 	}
 	groups := f.ask(200, "GET", "/jobs/{job}/failures/groups", "job=outbox", "")["groups"].([]any)
@@ -246,6 +251,7 @@ func changes(f *fixture) {
 	}
 	f.ask(409, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 4, "if_generation": 7}`)
 	f.ask(400, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 0}`)
+	f.ask(400, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 4, "if_generation": 0}`)
 	f.ask(400, "POST", "/jobs/{job}/workers", "job=outbox", `{"wrokers": 4}`)
 	f.ask(202, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 4, "if_generation": 1}`)
 	f.ask(409, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 5}`)
@@ -254,8 +260,11 @@ func changes(f *fixture) {
 	if n := f.ask(200, "POST", "/jobs/{job}/reset-tokens", "job=outbox", `{"worker": 1}`); n["reset"] != 1.0 {
 		f.t.Errorf("reset %v", n)
 	}
+	f.ask(404, "POST", "/jobs/{job}/failures/retry", "job=nonsense", `{}`)
 	f.ask(409, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"expect_count": 4}`)
 	f.ask(400, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"class": "x"}`)
+	f.ask(400, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"ids": []}`)
+	f.ask(400, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"ids": [3], "reason": "\u0000"}`)
 	f.ask(413, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"reason": "`+strings.Repeat("x", 70_000)+`"}`)
 	retried := f.ask(200, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"expect_count": 1, "ids": [3], "reason": "put right"}`)
 	if retried["done"] != 1.0 || retried["result"] != "done" {

@@ -11,6 +11,9 @@ func overview(r *request) (any, error) { return r.console.Overview(r.Context()) 
 func job(r *request) (any, error) { return r.console.Job(r.Context(), r.PathValue("job")) }
 
 func history(r *request) (any, error) {
+	if err := r.console.CheckJob(r.Context(), r.PathValue("job")); err != nil {
+		return nil, err
+	}
 	return struct {
 		Points []operations.Point `json:"points"`
 	}{r.console.History(r.PathValue("job"))}, nil
@@ -53,15 +56,20 @@ func (r *request) actor(reason string) store.Actor {
 func setWorkers(r *request) (any, error) {
 	want, err := body[struct {
 		Workers      int    `json:"workers"`
-		IfGeneration int64  `json:"if_generation"`
+		IfGeneration *int64 `json:"if_generation"`
 		Reason       string `json:"reason"`
 	}](r)
 	if err != nil {
 		return nil, err
 	}
 	name := r.PathValue("job")
-	_, err = r.console.SetWorkers(r.Context(), r.actor(want.Reason),
-		store.WorkersChange{Job: name, Workers: want.Workers, IfGeneration: want.IfGeneration})
+	wanted := store.WorkersChange{Job: name, Workers: want.Workers}
+	if want.IfGeneration != nil {
+		if wanted.IfGeneration = *want.IfGeneration; wanted.IfGeneration < 1 {
+			return nil, bad("if_generation: not one that was ever in force; leave it out to mean any")
+		}
+	}
+	_, err = r.console.SetWorkers(r.Context(), r.actor(want.Reason), wanted)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"modulo/internal/operations"
 )
@@ -23,14 +24,30 @@ type query struct {
 	problems []error
 }
 
-func queryOf(r *request) *query { return &query{values: r.URL.Query()} }
+func queryOf(r *request) *query {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	q := &query{values: values}
+	if err != nil {
+		q.problems = append(q.problems, fmt.Errorf("query: %w", err)) // a parameter that was dropped would pick more
+	}
+	return q
+}
 
-// text takes a parameter, so that done knows those that nobody asked for.
+// storable says that the database takes a text.
+func storable(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
+
+// text takes a parameter, so that done knows those that nobody asked for. One that is empty is no way to say "any": it may
+// be a variable that was not set, and would pick everything.
 func (q *query) text(name string) string {
 	list := q.values[name]
 	delete(q.values, name)
-	if len(list) > 1 {
+	switch {
+	case len(list) > 1:
 		q.wrong(name, "given more than once")
+	case len(list) == 1 && list[0] == "":
+		q.wrong(name, "empty")
+	case len(list) == 1 && !storable(list[0]):
+		q.wrong(name, "not a text in UTF-8 without NUL")
 	}
 	if len(list) == 0 {
 		return ""

@@ -16,6 +16,8 @@ func repair(what store.Repair) func(*request) (any, error) {
 			return nil, err
 		}
 		switch {
+		case want.IDs != nil && len(want.IDs) == 0:
+			return nil, bad("ids: empty; leave it out to mean all rows that match")
 		case want.Class != "" && !slices.Contains(jobs.Classes(), want.Class):
 			return nil, bad("class: no such class")
 		case want.State != "" && !slices.Contains(states, want.State):

@@ -60,9 +60,12 @@ func TestMask(t *testing.T) {
 		"postgres://app@db:5432/app": "postgres://app@db:5432/app",
 		"postgres://app:secret@db1:5432,db2:5432/app?sslmode=require": "postgres://app:********@db1:5432,db2:5432/app?sslmode=require",
 		"postgres://db/app?password=secret&user=app":                  "postgres://db/app?password=********&user=app",
+		"postgres://db:5432/app?password=sec@ret":                     "postgres://********",
+		"postgres://u@db:5432/app?password=p@secret&x=1":              "postgres://********",
 		"host=db password=secret user=app":                            "host=db password=******** user=app",
 		`host=db password = 'sec ret\'s secret' sslpassword=secret`:   "host=db password = ******** sslpassword=********",
 		"stomp://a:secret@mq1:61613,stomp+tls://b:se/cr@et@mq2":       "stomp://a:********@mq1:61613,stomp+tls://b:********@mq2",
+		"stomp://a:secret,stompsecret@mq":                             "stomp://a:********@mq",
 	} {
 		if got := mask("broker.url", text); got != want {
 			t.Errorf("%q is shown as %q, want %q", text, got, want)

@@ -84,17 +84,22 @@ func plain(node *yaml.Node) string {
 
 var passwordInText = regexp.MustCompile(`(?i)(password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)`)
 
+// nextBroker is where the next URL of a list begins: a comma alone may be of a password.
+var nextBroker = regexp.MustCompile(`,stomp[a-z+]*://`)
+
 // mask leaves of a connection string what is no secret.
 func mask(key, value string) string {
 	switch key[strings.LastIndex(key, ".")+1:] {
 	case "password":
 		return masked
 	case "url", "listen_url":
-		parts := strings.Split(value, ",stomp")
-		for i, part := range parts {
-			parts[i] = maskURL(part)
+		var parts []string
+		start := 0
+		for _, next := range append(nextBroker.FindAllStringIndex(value, -1), []int{len(value)}) {
+			parts = append(parts, maskURL(value[start:next[0]]))
+			start = next[0] + len(",")
 		}
-		return strings.Join(parts, ",stomp")
+		return strings.Join(parts, ",")
 	}
 	return value
 }
@@ -106,6 +111,9 @@ func maskURL(text string) string {
 	scheme, rest, _ := strings.Cut(text, "://")
 	// By hand: a URL with several hosts is none for net/url, and a password may hold anything.
 	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		if strings.Contains(rest[:at], "?") {
+			return scheme + "://" + masked // the @ may be of a password in the query
+		}
 		user, _, has := strings.Cut(rest[:at], ":")
 		if has {
 			user += ":" + masked

@@ -44,7 +44,7 @@ func (d *Dashboard) changeWorkers(_ http.ResponseWriter, r *http.Request) (strin
 		return "", &formError{"The number of workers is not a number."}
 	}
 	generation, err := strconv.ParseInt(r.PostFormValue("generation"), 10, 64)
-	if err != nil {
+	if err != nil || generation < 1 { // 0 would mean any
 		return "", &formError{"The generation that was looked at is missing."}
 	}
 	before, err := d.Console.SetWorkers(r.Context(), d.actor(r), store.WorkersChange{Job: r.PathValue("job"), Workers: k, IfGeneration: generation})

@@ -5,8 +5,10 @@ package dashboard
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 
@@ -97,12 +99,35 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.problem(w, r, errClosed)
 		return
 	}
+	if !storable(r.URL.Path) {
+		d.problem(w, r, errNotFound)
+		return
+	}
 	d.mux.ServeHTTP(w, r)
+}
+
+// storable says that the database takes a text.
+func storable(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
+
+// checkTexts refuses what the database would not take.
+func checkTexts(fields url.Values) error {
+	for _, texts := range fields {
+		for _, text := range texts {
+			if !storable(text) {
+				return &formError{"A text is not UTF-8, or holds a NUL."}
+			}
+		}
+	}
+	return nil
 }
 
 // show answers with a page, or with the stream that keeps it up to date.
 func (d *Dashboard) show(w http.ResponseWriter, r *http.Request, s screen) {
 	w.Header().Set("Vary", "Accept")
+	if err := checkTexts(r.URL.Query()); err != nil {
+		d.problem(w, r, err)
+		return
+	}
 	if streams(r) && len(s.regions) > 0 {
 		d.stream(w, r, s)
 		return
@@ -171,6 +196,10 @@ func (d *Dashboard) act(w http.ResponseWriter, r *http.Request, do action) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
 		d.problem(w, r, &formError{err.Error()})
+		return
+	}
+	if err := checkTexts(r.Form); err != nil {
+		d.problem(w, r, err)
 		return
 	}
 	path, err := do(w, r)

@@ -210,7 +210,7 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestOtherSites: a form of another site changes nothing.
+// TestOtherSites: a form of another site changes nothing, nor does one that is not ours.
 func TestOtherSites(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -225,6 +225,20 @@ func TestOtherSites(t *testing.T) {
 	}
 	if one[bool](s, "select paused from modulo.jobs") {
 		t.Error("paused by another site")
+	}
+	if got := s.ask(http.MethodGet, "/jobs/outbx/failed", nil); got.code != http.StatusNotFound {
+		t.Errorf("a job that nobody knows: %d", got.code)
+	}
+	for path, want := range map[string]int{"/jobs/%00": http.StatusNotFound, "/jobs/outbox/failed?key=%00": http.StatusBadRequest, "/jobs/outbox/failed?text=%ff": http.StatusBadRequest} {
+		if got := s.ask(http.MethodGet, path, nil); got.code != want {
+			t.Errorf("%s: %d", path, got.code)
+		}
+	}
+	if got := s.ask(http.MethodHead, "/", nil, "Accept", "text/event-stream"); got.code != http.StatusOK {
+		t.Errorf("the head of a page: %d", got.code)
+	}
+	if got := s.post("/jobs/outbox/workers", url.Values{"to": {"4"}, "generation": {"0"}}); got.code != http.StatusBadRequest {
+		t.Errorf("a change without the generation that was looked at: %d", got.code)
 	}
 	if got := s.post("/jobs/outbox/pause", nil, "Sec-Fetch-Site", "same-origin"); got.code != http.StatusSeeOther || !one[bool](s, "select paused from modulo.jobs") {
 		t.Errorf("by our own: %d", got.code)

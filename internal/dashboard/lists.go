@@ -41,6 +41,11 @@ func (d *Dashboard) readAudit(r *http.Request) (frame, error) {
 			return frame{}, &formError{"The place in the list is not a number."}
 		}
 	}
+	if filter.Job != "" {
+		if err := d.Console.CheckJob(r.Context(), filter.Job); err != nil {
+			return frame{}, err
+		}
+	}
 	s := d.audits.get(r.Context(), filter.Job+"?"+before, func(ctx context.Context) (operations.Audit, error) { return d.Console.Audit(ctx, filter) })
 	if s.Err != nil {
 		return frame{}, s.Err

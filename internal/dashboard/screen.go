@@ -181,5 +181,5 @@ func (v *renderer) tabs(job, current string) []link {
 
 // streams says whether a request asks for the stream of a page instead of the page.
 func streams(r *http.Request) bool {
-	return slices.Contains(strings.Split(r.Header.Get("Accept"), ","), "text/event-stream")
+	return r.Method == http.MethodGet && slices.Contains(strings.Split(r.Header.Get("Accept"), ","), "text/event-stream")
 }

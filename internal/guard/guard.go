@@ -7,7 +7,12 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // Config says who may do what.
@@ -22,6 +27,8 @@ type Config struct {
 	Loopback bool
 	// Hosts are names that requests may be for besides "localhost" and addresses, where nobody has to log in.
 	Hosts []string
+	// Log is told of wrong logins and of what is refused, at most once a second.
+	Log zerolog.Logger
 }
 
 // Visitor is who asks.
@@ -36,6 +43,10 @@ type Guard struct {
 	Config
 	users  *users // nil: nobody has to log in
 	origin *http.CrossOriginProtection
+
+	mu     sync.Mutex
+	toldAt time.Time // when the log was told last
+	untold int       // refusals since
 }
 
 // ErrOpen says that anybody on the network could change something, or see payloads.
@@ -85,11 +96,11 @@ func (g *Guard) Wrap(next http.Handler) http.Handler {
 		}
 		if changes(r.Method) {
 			if err := g.origin.Check(r); err != nil {
-				Refuse(w, r, http.StatusForbidden, "the request comes from another site")
+				g.refuse(w, r, http.StatusForbidden, "the request comes from another site")
 				return
 			}
 			if !visitor.Write {
-				Refuse(w, r, http.StatusForbidden, g.whyNot())
+				g.refuse(w, r, http.StatusForbidden, g.whyNot())
 				return
 			}
 		}
@@ -106,46 +117,78 @@ func changes(method string) bool {
 func (g *Guard) admit(w http.ResponseWriter, r *http.Request) (Visitor, bool) {
 	if g.users == nil {
 		if !g.knownHost(r.Host) {
-			Refuse(w, r, http.StatusMisdirectedRequest, "this name is not one that is served without a login: ask for an address, or name it in http.hosts")
+			g.refuse(w, r, http.StatusMisdirectedRequest, "this name is not one that is served without a login: ask for an address, or name it in http.hosts")
 			return Visitor{}, false
 		}
-		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		if err != nil {
-			host = r.RemoteAddr
-		}
-		return Visitor{Name: "anonymous from " + host, Write: g.Writable() && !g.relayed(r), Payloads: g.Payloads && !g.relayed(r)}, true
+		distant := g.ReadOnly == nil && (Relayed(r) || g.hasName(r.Host))
+		return Visitor{Name: "anonymous from " + hostOf(r.RemoteAddr), Write: g.Writable() && !distant, Payloads: g.Payloads && !distant}, true
 	}
 	name, password, _ := r.BasicAuth()
 	role, ok := g.users.check(r.Context(), name, password)
 	if !ok {
 		w.Header().Set("WWW-Authenticate", `Basic realm="Modulo", charset="UTF-8"`)
-		Refuse(w, r, http.StatusUnauthorized, "log in with a name and a password of http.users_file")
+		refuse := g.refuse
+		if r.Header.Get("Authorization") == "" {
+			refuse = Refuse // as every browser asks at first
+		}
+		refuse(w, r, http.StatusUnauthorized, "log in with a name and a password of http.users_file")
 		return Visitor{}, false
 	}
 	return Visitor{Name: name, Write: g.Writable() && role == roleWrite, Payloads: g.Payloads}, true
 }
 
-// relayed says that a proxy passes on what others ask: without a login, and without a word of the operator, those are
-// treated like anybody on the network.
-func (g *Guard) relayed(r *http.Request) bool {
-	return g.ReadOnly == nil && (r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "")
+// refuse also tells the log, without the name: people type passwords there.
+func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int, detail string) {
+	if untold, now := g.tellNow(time.Now()); now {
+		g.Log.Warn().Str("remote", r.RemoteAddr).Str("method", r.Method).Str("path", r.URL.Path).Int("status", status).
+			Str("reason", detail).Int("untold", untold).Msg("http: refused")
+	}
+	Refuse(w, r, status, detail)
 }
 
-// knownHost keeps away sites whose name was made to lead here, which the browser takes for one and the same site.
-func (g *Guard) knownHost(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = hostport
+// tellNow says whether the log has been quiet for a second, and how many refusals it has not been told of.
+func (g *Guard) tellNow(at time.Time) (untold int, now bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if at.Sub(g.toldAt) < time.Second {
+		g.untold++
+		return 0, false
 	}
-	if host == "localhost" || net.ParseIP(strings.Trim(host, "[]")) != nil {
-		return true
-	}
-	for _, known := range g.Hosts {
-		if strings.EqualFold(host, known) {
+	untold, g.untold, g.toldAt = g.untold, 0, at
+	return untold, true
+}
+
+// Relayed says that a proxy passes on what others ask: without a login, and without a word of the operator, those are
+// treated like anybody on the network. A proxy that adds no header cannot be told from this machine.
+func Relayed(r *http.Request) bool {
+	for _, header := range []string{
+		"X-Forwarded-For", "Forwarded", "X-Real-Ip", "Via", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Server",
+		"Cf-Connecting-Ip", "True-Client-Ip",
+	} {
+		if len(r.Header.Values(header)) > 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// knownHost keeps away sites whose name was made to lead here, which the browser takes for one and the same site.
+func (g *Guard) knownHost(hostport string) bool {
+	host := hostOf(hostport)
+	return host == "localhost" || net.ParseIP(strings.Trim(host, "[]")) != nil || g.hasName(hostport)
+}
+
+// hasName says that a request is for a name of http.hosts: those are for others than this machine.
+func (g *Guard) hasName(hostport string) bool {
+	host := hostOf(hostport)
+	return slices.ContainsFunc(g.Hosts, func(known string) bool { return strings.EqualFold(host, known) })
+}
+
+func hostOf(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return hostport
 }
 
 func (g *Guard) whyNot() string {

@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,7 +11,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/crypto/bcrypt"
 
 	"modulo/internal/guard"
@@ -111,7 +115,12 @@ func TestAdmission(t *testing.T) {
 		"localhost by name":                 {local, "POST", []string{"Host: localhost:8080"}, 200, "writes"},
 		"an address of IPv6":                {local, "POST", []string{"Host: [::1]:8080"}, 200, "writes"},
 		"a name that was made to lead here": {local, "GET", []string{"Host: evil.example:8080"}, 421, "http.hosts"},
-		"a name that is known":              {guard.Config{Loopback: true, Hosts: []string{"Ops.example"}}, "POST", []string{"Host: ops.example"}, 200, "writes"},
+		"a name that is known":              {guard.Config{Loopback: true, Hosts: []string{"Ops.example"}}, "GET", []string{"Host: ops.example"}, 200, "|-|-"},
+		"a name is not this machine":        {guard.Config{Loopback: true, Hosts: []string{"Ops.example"}}, "POST", []string{"Host: ops.example"}, 403, "need a login"},
+		"a name that was meant":             {guard.Config{Loopback: true, Hosts: []string{"Ops.example"}, ReadOnly: new(bool)}, "POST", []string{"Host: ops.example"}, 200, "writes"},
+		"through nginx":                     {local, "POST", []string{"X-Real-Ip: 1.2.3.4"}, 403, "need a login"},
+		"through a cache":                   {local, "POST", []string{"Via: 1.1 cache"}, 403, "need a login"},
+		"through a proxy that tells little": {local, "GET", []string{"X-Forwarded-Proto: https"}, 200, "|-|-"},
 		"through a proxy reads":             {local, "GET", []string{"X-Forwarded-For: 1.2.3.4"}, 200, "|-|-"},
 		"through a proxy writes":            {local, "POST", []string{"Forwarded: for=1.2.3.4"}, 403, "need a login"},
 		"a proxy that was meant":            {guard.Config{Loopback: true, ReadOnly: new(bool)}, "POST", []string{"X-Forwarded-For: 1.2.3.4"}, 200, "writes"},
@@ -156,6 +165,31 @@ func TestKnownAgain(t *testing.T) {
 			t.Errorf("%s: %d", user, status)
 		}
 	}
+}
+
+// The log is told who was refused, at most once a second, and never with what they typed.
+func TestRefusalsAreTold(t *testing.T) {
+	t.Parallel()
+	users := usersFile(t)
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		g := newGuard(t, guard.Config{UsersFile: users, Log: zerolog.New(&log)})
+		visit(t, g, "GET") // how a browser begins
+		for range 3 {
+			visit(t, g, "GET", "User: ann:secret")
+		}
+		time.Sleep(time.Second)
+		visit(t, g, "POST", "User: bob:bobbob")
+		told := log.String()
+		for _, part := range []string{`"level":"warn","remote":"10.0.0.9:1234","method":"GET","path":"/x","status":401`, `"untold":2`, `"status":403`} {
+			if !strings.Contains(told, part) {
+				t.Errorf("no %s in:\n%s", part, told)
+			}
+		}
+		if strings.Count(told, "\n") != 2 || strings.Contains(told, "secret") || strings.Contains(told, "bob") {
+			t.Errorf("told:\n%s", told)
+		}
+	})
 }
 
 func TestOpenToTheNetwork(t *testing.T) {

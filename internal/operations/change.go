@@ -143,6 +143,9 @@ type Token struct {
 
 // Tokens lists the tokens of a job's workers, those beyond the present K too.
 func (c *Console) Tokens(ctx context.Context, job string) ([]Token, error) {
+	if err := c.CheckJob(ctx, job); err != nil {
+		return nil, err
+	}
 	list, err := c.DB.Tokens(ctx, job)
 	tokens := make([]Token, len(list))
 	for i, t := range list {
@@ -153,5 +156,8 @@ func (c *Console) Tokens(ctx context.Context, job string) ([]Token, error) {
 
 // ResetTokens lets tokens be made anew; see store.Operator.ResetTokens.
 func (c *Console) ResetTokens(ctx context.Context, by store.Actor, job string, worker *int, force bool) (int, error) {
+	if err := c.CheckJob(ctx, job); err != nil {
+		return 0, err
+	}
 	return c.DB.As(by).ResetTokens(ctx, job, worker, force)
 }

@@ -69,8 +69,21 @@ func (c *Console) control(ctx context.Context, name string) (store.Control, erro
 	if job := c.jobs[name]; job != nil && errors.Is(err, store.ErrNoJob) {
 		return store.Control{Job: name, Workers: job.Workers}, nil
 	}
-	if errors.Is(err, store.ErrNoJob) {
-		err = errors.Join(ErrUnknownJob, err)
+	return control, orNoSuch(err)
+}
+
+// CheckJob returns ErrUnknownJob where a job is neither in the configuration nor was it ever run: a slip in a name must not
+// look like a job without failed rows.
+func (c *Console) CheckJob(ctx context.Context, name string) error {
+	if c.jobs[name] != nil {
+		return nil
 	}
-	return control, err
+	return orNoSuch(c.DB.CheckJob(ctx, name))
+}
+
+func orNoSuch(err error) error {
+	if errors.Is(err, store.ErrNoJob) {
+		return fmt.Errorf("%w: %w", ErrUnknownJob, err)
+	}
+	return err
 }

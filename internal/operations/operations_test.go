@@ -65,6 +65,37 @@ func TestUnconfiguredJob(t *testing.T) {
 	}
 }
 
+// A slip in the name of a job is told, and leaves no entry; a job of which only failed rows are left is none.
+func TestUnknownJob(t *testing.T) {
+	t.Parallel()
+	c, exec := newConsole(t)
+	exec(`insert into modulo.failures (job, row_id, event_id, attempts, next_attempt_at, failed_at, error_class, last_error)
+		values ('gone', 1, 'e', 8, now(), now(), 'refused', 'reason')`)
+	for name, known := range map[string]bool{"old": true, "gone": true, "odl": false} {
+		f, by := store.FailureFilter{Job: name}, store.Actor{Who: "ann"}
+		request := operations.RepairRequest{Repair: store.RepairRetry, Filter: store.FailureFilter{Job: name, Key: "nobody's"}}
+		for what, do := range map[string]func() error{
+			"failures":     func() error { _, err := c.Failures(t.Context(), f); return err },
+			"groups":       func() error { _, err := c.Groups(t.Context(), f); return err },
+			"count":        func() error { _, err := c.Count(t.Context(), f); return err },
+			"count repair": func() error { _, err := c.CountRepair(t.Context(), f); return err },
+			"passes":       func() error { _, err := c.Passes(t.Context(), name); return err },
+			"tokens":       func() error { _, err := c.Tokens(t.Context(), name); return err },
+			"reset tokens": func() error { _, err := c.ResetTokens(t.Context(), by, name, nil, false); return err },
+			"repair":       func() error { _, err := c.Repair(t.Context(), by, request, func(operations.Repaired) {}); return err },
+			"start repair": func() error { _, err := c.StartRepair(t.Context(), by, request); return err },
+		} {
+			err := do()
+			if known && err != nil || !known && (!errors.Is(err, operations.ErrUnknownJob) || !errors.Is(err, store.ErrNoJob)) {
+				t.Errorf("%s of %s: %v", what, name, err)
+			}
+		}
+	}
+	if audit, err := c.Audit(t.Context(), store.AuditFilter{Job: "odl"}); err != nil || len(audit.Entries) != 0 {
+		t.Errorf("audit %+v, %v", audit, err)
+	}
+}
+
 // What is queued when the process stops says in the audit that it ended early; asking again does the rest.
 func TestStoppedRepair(t *testing.T) {
 	t.Parallel()

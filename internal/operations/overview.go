@@ -86,6 +86,9 @@ func (c *Console) Instances(ctx context.Context) ([]Instance, error) {
 
 // Passes are the last passes of all workers of a job, of those that are known, the latest first in time.
 func (c *Console) Passes(ctx context.Context, job string) ([]Pass, error) {
+	if err := c.CheckJob(ctx, job); err != nil {
+		return nil, err
+	}
 	list, err := c.DB.Progress(ctx, job)
 	if err != nil {
 		return nil, err

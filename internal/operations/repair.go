@@ -34,11 +34,17 @@ func repairedOf(r *store.Repairing) Repaired {
 
 // CountRepair counts the rows that a repair would change.
 func (c *Console) CountRepair(ctx context.Context, f store.FailureFilter) (int, error) {
+	if err := c.CheckJob(ctx, f.Job); err != nil {
+		return 0, err
+	}
 	return c.DB.CountRepairable(ctx, f)
 }
 
 // Repair does a repair of any size, telling of each chunk, before it returns.
 func (c *Console) Repair(ctx context.Context, by store.Actor, request RepairRequest, tell func(Repaired)) (Repaired, error) {
+	if err := c.CheckJob(ctx, request.Filter.Job); err != nil {
+		return Repaired{}, err
+	}
 	r, err := c.DB.As(by).BeginRepair(ctx, request.Repair, request.Filter, request.Expect)
 	if err != nil {
 		return Repaired{}, err
@@ -65,6 +71,9 @@ type queued struct {
 // StartRepair begins a repair that goes on in this process after the call; only while Watch runs. The audit entry that it
 // returns says how far it is. Who asks again does no harm: rows that were repaired do not match again.
 func (c *Console) StartRepair(ctx context.Context, by store.Actor, request RepairRequest) (Repaired, error) {
+	if err := c.CheckJob(ctx, request.Filter.Job); err != nil {
+		return Repaired{}, err
+	}
 	r, err := c.DB.As(by).BeginRepair(ctx, request.Repair, request.Filter, request.Expect)
 	if err != nil || r.Ended {
 		if err != nil {

@@ -48,6 +48,9 @@ type Failures struct {
 
 // Failures lists a page of the rows that the filter picks: at most its Limit, or MaxPage.
 func (c *Console) Failures(ctx context.Context, f store.FailureFilter) (Failures, error) {
+	if err := c.CheckJob(ctx, f.Job); err != nil {
+		return Failures{}, err
+	}
 	if f.Limit <= 0 || f.Limit > MaxPage {
 		f.Limit = MaxPage
 	}
@@ -89,6 +92,9 @@ type Groups struct {
 // Groups groups the rows that the filter picks by class and reason. It costs one walk over the records of the job; see
 // store.GroupFailures for its bounds.
 func (c *Console) Groups(ctx context.Context, f store.FailureFilter) (Groups, error) {
+	if err := c.CheckJob(ctx, f.Job); err != nil {
+		return Groups{}, err
+	}
 	found, err := c.DB.GroupFailures(ctx, f)
 	if err != nil {
 		return Groups{}, err
@@ -102,6 +108,9 @@ func (c *Console) Groups(ctx context.Context, f store.FailureFilter) (Groups, er
 
 // Count counts the rows that the filter picks.
 func (c *Console) Count(ctx context.Context, f store.FailureFilter) (int, error) {
+	if err := c.CheckJob(ctx, f.Job); err != nil {
+		return 0, err
+	}
 	return c.DB.CountFailures(ctx, f)
 }
 
