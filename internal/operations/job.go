@@ -47,6 +47,7 @@ type Job struct {
 	PassAt          *time.Time `json:"last_pass_at"`
 	NextAt          *time.Time `json:"next_pass_at"`      // null: not at all, or as soon as rows come
 	Schedule        string     `json:"schedule"`          // as in "every 500ms"
+	Overdue         bool       `json:"-"`                 // by cron: two passes should have begun since the oldest row came
 	Problem         string     `json:"problem,omitempty"` // why a worker's last pass ended early
 	PerWorker       []Worker   `json:"per_worker"`
 }
@@ -121,7 +122,13 @@ func (c *Console) Job(ctx context.Context, name string) (Job, error) {
 		job.Configured, job.Schedule = true, schedule(definition.Schedule)
 		job.NextAt = nextPass(definition.Schedule, job, time.Now())
 	}
-	return job, c.addBacklog(ctx, &job)
+	if err := c.addBacklog(ctx, &job); err != nil {
+		return Job{}, err
+	}
+	if definition := c.jobs[name]; definition != nil {
+		job.Overdue = overdue(definition.Schedule, job, time.Now())
+	}
+	return job, nil
 }
 
 func (w *Worker) own(o store.WorkerOwner) {
@@ -258,4 +265,23 @@ func nextPass(s jobs.Schedule, job Job, now time.Time) *time.Time {
 		return nil
 	}
 	return &next
+}
+
+// overdueAfter is how long after its time a pass by cron may take until its rows count as left behind.
+const overdueAfter = time.Minute
+
+// overdue says whether the oldest row waits though two passes by cron should have taken it.
+func overdue(s jobs.Schedule, job Job, now time.Time) bool {
+	if s.Cron == "" || job.Backlog == 0 || !job.Aged {
+		return false
+	}
+	at := now.Add(-time.Duration(job.OldestSeconds * float64(time.Second)))
+	for range 2 {
+		next, ok := s.Next(at)
+		if !ok {
+			return false
+		}
+		at = next
+	}
+	return now.Sub(at) > overdueAfter
 }
