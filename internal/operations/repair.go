@@ -34,7 +34,7 @@ func repairedOf(r *store.Repairing) Repaired {
 
 // CountRepair counts the rows that a repair would change.
 func (c *Console) CountRepair(ctx context.Context, f store.FailureFilter) (int, error) {
-	return c.DB.CountRepairable(ctx, f)
+	return heavily(ctx, c, func() (int, error) { return c.DB.CountRepairable(ctx, f) })
 }
 
 // Repair does a repair of any size, telling of each chunk, before it returns.
