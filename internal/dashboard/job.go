@@ -87,6 +87,9 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 	if !byInterval(j) {
 		page.Schedule = j.Schedule
 	}
+	if j.BacklogProblem != "" {
+		page.Eta = "it cannot be counted"
+	}
 	if j.Backlog > 0 {
 		page.Eta = "counted " + span(now.Sub(j.CountedAt)) + " ago"
 		if j.RowsPerSecond > 0 {

@@ -60,6 +60,10 @@ func (v *renderer) judge(j operations.Job, now time.Time) []reason {
 	if r := v.judgeFlow(j, now); r.level != quiet {
 		found = append(found, r)
 	}
+	if j.BacklogProblem != "" {
+		where := link{Name: "See the job", Path: v.path("/jobs/", j.Job)}
+		found = append(found, reason{warn, false, fmt.Sprintf("The rows of %s cannot be counted: %s", j.Job, j.BacklogProblem), []link{where}})
+	}
 	if j.Failed > 0 {
 		text := fmt.Sprintf("%s of %s failed and %s for a person.", plural(j.Failed, "row", "rows"), j.Job, verb(j.Failed, "waits", "wait"))
 		where := link{Name: "See why, and retry or discard", Path: v.path("/jobs/", j.Job) + "/failed"}
@@ -198,7 +202,7 @@ func (v *renderer) verdictOf(list []operations.Job, s snapshot[operations.Overvi
 		return databaseVerdict(s.At, now)
 	}
 	var sum verdict
-	var stopped []string
+	var stopped, uncounted []string
 	late := false
 	worst, pending, failed, perSecond, age := quiet, 0, 0, 0.0, time.Duration(0)
 	for _, j := range list {
@@ -207,6 +211,9 @@ func (v *renderer) verdictOf(list []operations.Job, s snapshot[operations.Overvi
 			if r.stops {
 				stopped = append(stopped, j.Job)
 			}
+		}
+		if j.BacklogProblem != "" {
+			uncounted = append(uncounted, j.Job)
 		}
 		if behind(j) && j.RowsPerSecond < 1 {
 			late = true
@@ -224,6 +231,8 @@ func (v *renderer) verdictOf(list []operations.Job, s snapshot[operations.Overvi
 	switch {
 	case len(stopped) > 0:
 		sentence = "Events do not flow in " + strings.Join(stopped, ", ")
+	case len(uncounted) > 0:
+		sentence = "It is not known what waits in " + strings.Join(uncounted, ", ")
 	case len(list) == 0:
 		worst, sentence = quiet, "There is no job yet"
 	case worst == quiet:

@@ -53,6 +53,7 @@ func TestVerdict(t *testing.T) {
 		"overdue": {func(j *operations.Job) {
 			j.Schedule, j.Backlog, j.OldestSeconds, j.ProgressAt, j.Overdue = "cron */5 * * * *", 50_000, 2*86400, &hoursAgo, true
 		}, "warn", "Rows wait: 50,000 rows are pending, the oldest pending row has waited 2 d", "outbox is behind its schedule, cron */5 * * * *: 50,000 rows wait, the oldest for 2 d."},
+		"uncounted": {func(j *operations.Job) { j.BacklogComplete, j.BacklogProblem = false, "no such table" }, "warn", "It is not known what waits in outbox", "The rows of outbox cannot be counted: no such table"},
 		"by cron": {func(j *operations.Job) {
 			j.Schedule, j.Backlog, j.OldestSeconds, j.ProgressAt = "cron 0 3 * * *", 9, 300, &longAgo
 		}, "good", "Events flow: 9 rows are on the way, the oldest pending row has waited 5 min", ""},

@@ -35,8 +35,9 @@ type Job struct {
 	Instances       int        `json:"instances"` // live ones that run the job
 	Configured      bool       `json:"configured"`
 	Backlog         int        `json:"backlog"`
-	BacklogComplete bool       `json:"backlog_complete"` // false: there are at least as many
-	CountedAt       time.Time  `json:"counted_at"`       // when the backlog was
+	BacklogComplete bool       `json:"backlog_complete"`          // false: there are at least as many
+	BacklogProblem  string     `json:"backlog_problem,omitempty"` // why it could not be counted, nor the failed rows
+	CountedAt       time.Time  `json:"counted_at"`                // when the backlog was
 	OldestSeconds   float64    `json:"oldest_pending_age_seconds"`
 	Aged            bool       `json:"aged"` // false: the table does not tell ages
 	Failed          int        `json:"failed"`
@@ -200,14 +201,20 @@ func later(a *time.Time, b time.Time) *time.Time {
 	return &b
 }
 
-// addBacklog adds what is pending, where the table is known.
+// addBacklog adds what is pending, where the table is known. One that cannot be counted says so in the job: the database
+// answers, and one bad table must not hide the other jobs.
 func (c *Console) addBacklog(ctx context.Context, job *Job) error {
 	if !job.Configured {
 		return nil
 	}
 	backlog, at, err := c.backlog(ctx, job.Job, job.Workers)
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil || store.IsUnreachable(err):
 		return err
+	default:
+		job.BacklogProblem = err.Error()
+		return nil
 	}
 	job.Backlog, job.BacklogComplete, job.CountedAt = backlog.Pending(), backlog.Complete, at
 	job.OldestSeconds, job.Aged = backlog.Oldest().Seconds(), backlog.Aged
@@ -237,12 +244,49 @@ func (c *Console) backlog(ctx context.Context, job string, workers int) (store.B
 	if err != nil {
 		return store.Backlog{}, time.Time{}, err
 	}
-	limit := BacklogLimit
-	if c.Counted != nil {
-		limit = previewLimit // while K changes this is asked for again and again
+	if c.Counted == nil {
+		counted, err := source.Backlog(ctx, workers, BacklogLimit)
+		return counted, time.Now().UTC(), err
 	}
-	counted, err := source.Backlog(ctx, workers, limit)
+	counted, err := c.countSoon(ctx, job, source, workers)
 	return counted, time.Now().UTC(), err
+}
+
+const (
+	// countLimit is how long counting may keep an overview waiting.
+	countLimit = 2 * time.Second
+	// recountAfter is when a table is tried again that could not be counted.
+	recountAfter = 30 * time.Second
+)
+
+// uncounted is why a table could not be counted, and when.
+type uncounted struct {
+	err error
+	at  time.Time
+}
+
+// countSoon counts within countLimit, or tells at once why that did not work a moment ago: while K changes, or as long as
+// nothing was counted, this is asked for again and again.
+func (c *Console) countSoon(ctx context.Context, job string, source *store.Source, workers int) (store.Backlog, error) {
+	c.mu.Lock()
+	last := c.uncounted[job]
+	c.mu.Unlock()
+	if last.err != nil && time.Since(last.at) < recountAfter {
+		return store.Backlog{}, last.err
+	}
+	soon, cancel := context.WithTimeout(ctx, countLimit)
+	defer cancel()
+	counted, err := source.Backlog(soon, workers, previewLimit)
+	if err != nil && soon.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("count the rows of %s: not done within %s", job, countLimit)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.uncounted, job)
+	if err != nil && ctx.Err() == nil && !store.IsUnreachable(err) {
+		c.uncounted[job] = uncounted{err, time.Now()}
+	}
+	return counted, err
 }
 
 func schedule(s jobs.Schedule) string {

@@ -36,11 +36,13 @@ type Console struct {
 	reading chan struct{} // held while an overview is made
 	mu      sync.Mutex
 	last    Overview
+	// uncounted are the tables that could not be counted, by job.
+	uncounted map[string]uncounted
 }
 
 // New returns a console. Only Watch keeps the history and does queued repairs; all else works without it.
 func New(cfg Config) *Console {
-	c := &Console{Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued)}
+	c := &Console{Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued), uncounted: map[string]uncounted{}}
 	c.heavy, c.reading = make(chan struct{}, maxHeavy), make(chan struct{}, 1)
 	for _, job := range cfg.Jobs {
 		c.jobs[job.Name] = job
