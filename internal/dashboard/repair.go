@@ -82,7 +82,10 @@ func (d *Dashboard) readRepair(r *http.Request) (frame, error) {
 			page.Fields = append(page.Fields, choice{Name: field, Value: value})
 		}
 	}
-	command := "modulo rows " + string(verb.repair) + " " + job
+	command := rowsCommand(string(verb.repair), job, kept)
+	if command != "" {
+		command += " --expect=" + strconv.Itoa(page.Matching)
+	}
 	return frame{Title: verb.name + " rows of " + job, Job: job, Tab: "Failed rows", Command: command, Page: page}, nil
 }
 
