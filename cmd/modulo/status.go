@@ -44,6 +44,9 @@ func (a *app) statusCommand() *cobra.Command {
 func (a *app) printStatus(output outputFormat, list []operations.Job) error {
 	p := printed{value: list, head: []string{"JOB", "STATE", "OWNED", "BACKLOG", "OLDEST", "ROWS/S", "FAILED", "RETRYING"}}
 	for _, job := range list {
+		if job.BacklogProblem != "" {
+			fmt.Fprintf(a.err, "the rows of %s are not counted: %s\n", job.Job, oneLine(job.BacklogProblem))
+		}
 		p.rows = append(p.rows, []string{
 			job.Job, job.Text(), fmt.Sprintf("%d/%d", job.Owned, job.Workers), atLeast(job.Backlog, job.BacklogComplete),
 			age(job.OldestSeconds), rate(job.RowsPerSecond), strconv.Itoa(job.Failed), strconv.Itoa(job.Retrying),

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"modulo/internal/operations"
@@ -97,7 +98,7 @@ func (d *Dashboard) readFailed(r *http.Request) (frame, error) {
 	if !streams(r) {
 		err = d.addRows(r, &page, filter, kept)
 	}
-	return frame{Title: "Failed rows of " + job, Job: job, Tab: "Failed rows", Command: "modulo rows list " + job, Page: page}, err
+	return frame{Title: "Failed rows of " + job, Job: job, Tab: "Failed rows", Command: rowsCommand("list", job, kept), Page: page}, err
 }
 
 func (p *failedPage) choices(query url.Values) {
@@ -218,9 +219,10 @@ func address(path string, query url.Values) string {
 
 // filterOf reads which rows are meant.
 func filterOf(job string, from url.Values) (store.FailureFilter, error) {
+	text := func(field string) string { return strings.ReplaceAll(from.Get(field), "\r\n", "\n") } // browsers send forms so
 	f := store.FailureFilter{
 		Job: job, Class: jobs.Class(from.Get("class")), State: store.FailureState(from.Get("state")),
-		Contains: from.Get("text"), Key: from.Get("key"), Pattern: from.Get("pattern"),
+		Contains: text("text"), Key: text("key"), Pattern: text("pattern"),
 	}
 	var err error
 	if f.Since, err = timeOf(from.Get("since")); err != nil {

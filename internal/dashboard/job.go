@@ -87,10 +87,13 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 	if !byInterval(j) {
 		page.Schedule = j.Schedule
 	}
+	if j.BacklogProblem != "" {
+		page.Eta = "it cannot be counted"
+	}
 	if j.Backlog > 0 {
 		page.Eta = "counted " + span(now.Sub(j.CountedAt)) + " ago"
 		if j.RowsPerSecond > 0 {
-			page.Eta = span(seconds(float64(j.Backlog)/j.RowsPerSecond)) + " at the present rate"
+			page.Eta = lasts(j) + " at the present rate"
 		}
 	}
 	page.Charts, page.Sharing = d.charts(j), d.sharing(j)
@@ -179,7 +182,7 @@ func workerMark(j operations.Job, w operations.Worker, now time.Time) mark {
 		return mark{"warn", "pause", "paused"}
 	case w.LastPass != nil && w.LastPass.Problem != "":
 		return markOf(bad, "in trouble")
-	case byInterval(j) && w.Backlog > 0 && w.OldestSeconds > stuckAfter.Seconds() && w.ProgressAt != nil && now.Sub(*w.ProgressAt) > stuckAfter:
+	case byInterval(j) && stands(w, j.Aged, now):
 		return markOf(bad, "stalled")
 	case w.Backlog == 0 && w.RowsPerSecond == 0:
 		return markOf(quiet, "idle")

@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"context"
-	"fmt"
 	"html/template"
 	"net/http"
 	"strconv"
@@ -137,7 +136,7 @@ func (d *Dashboard) readInstances(r *http.Request) (frame, error) {
 		}
 		page.Instances = append(page.Instances, line)
 	}
-	return frame{Title: "Instances", Section: "Instances", Command: "modulo status", Page: page}, nil
+	return frame{Title: "Instances", Section: "Instances", Page: page}, nil
 }
 
 // passesPage is the screen of a job's passes.
@@ -187,7 +186,7 @@ func (d *Dashboard) readPasses(r *http.Request) (frame, error) {
 		}
 		page.Passes = append(page.Passes, line)
 	}
-	return frame{Title: "Passes of " + j.Job, Job: j.Job, Tab: "Passes", Command: fmt.Sprintf("modulo status %s", j.Job), Page: page}, nil
+	return frame{Title: "Passes of " + j.Job, Job: j.Job, Tab: "Passes", Page: page}, nil
 }
 
 // ahead lists the passes to come of a job that runs by cron; one that runs at intervals says all by its schedule.

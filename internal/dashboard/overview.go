@@ -66,6 +66,9 @@ func (d *Dashboard) line(j operations.Job, now time.Time) jobLine {
 	if j.Backlog == 0 {
 		line.OldestNote = "no row is pending"
 	}
+	if j.BacklogProblem != "" {
+		line.Backlog, line.Oldest, line.OldestNote = "unknown", "unknown", "the rows cannot be counted"
+	}
 	if j.Paused {
 		line.Switch = "resume"
 	}

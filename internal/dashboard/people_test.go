@@ -147,6 +147,8 @@ func TestSilentDatabase(t *testing.T) {
 	s.run("jobs: {outbox: {workers: 2}}")
 	look := s.open("/", browser.Look{})
 	look.shows("All is delivered")
+	old := s.open("/instances", browser.Look{})
+	old.awaits(`document.getElementById("refresh-state").textContent === "live"`)
 	proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}})
 	look.shows("The database does not answer")
 	look.shows("What you see was read")
@@ -154,9 +156,11 @@ func TestSilentDatabase(t *testing.T) {
 	second := s.open("/jobs/outbox/failed", browser.Look{}) // nothing is known of it
 	second.shows("The database does not answer")
 	second.page.Complaints() // the browser calls the answer an error
+	old.awaits(`document.getElementById("refresh-state").textContent === "old: no answer"`)
 	proxy.Set(faultproxy.Faults{})
 	proxy.CutAll(faultproxy.RST)
 	look.shows("All is delivered")
+	old.awaits(`document.getElementById("refresh-state").textContent === "live"`)
 	look.silent()
 }
 

@@ -82,7 +82,10 @@ func (d *Dashboard) readRepair(r *http.Request) (frame, error) {
 			page.Fields = append(page.Fields, choice{Name: field, Value: value})
 		}
 	}
-	command := "modulo rows " + string(verb.repair) + " " + job
+	command := rowsCommand(string(verb.repair), job, kept)
+	if command != "" {
+		command += " --expect=" + strconv.Itoa(page.Matching)
+	}
 	return frame{Title: verb.name + " rows of " + job, Job: job, Tab: "Failed rows", Command: command, Page: page}, nil
 }
 
@@ -134,7 +137,7 @@ func (d *Dashboard) readOperation(r *http.Request) (frame, error) {
 	}
 	page := operationPage{rights: rightsOf(r), Entry: e, State: resultMark(e), Ended: e.EndedAt != nil, At: moment(time.Now(), e.At)}
 	page.Of, _ = strconv.Atoi(r.URL.Query().Get("of")) // without it only what is done is shown
-	page.Meaning = "It goes on in the instance that began it, whether you watch or not."
+	page.Meaning = "It goes on in the instance that began it, whether you watch or not. Should the number stand still for long, that instance is gone: ask for the repair again, and it does the rest."
 	if page.Ended {
 		page.Took = span(e.EndedAt.Sub(e.At))
 		page.Meaning = "The workers deal with the rows now: what fails again comes back to the list."

@@ -53,18 +53,21 @@ func (d *Dashboard) stream(w http.ResponseWriter, r *http.Request, s screen) {
 // untilRefresh makes all streams look at the same moments.
 func untilRefresh(now time.Time) time.Duration { return now.Truncate(refresh).Add(refresh).Sub(now) }
 
-// update sends the regions that have changed. What cannot be read now may be there the next time.
+// update sends the regions that have changed. What cannot be read now may be there the next time; until then the page says
+// that it is old.
 func (d *Dashboard) update(out *events, r *http.Request, s screen) error {
-	if f, err := d.frame(r, s); err == nil {
-		for _, region := range s.regions {
-			html, err := d.render.region(s.file, region, f)
-			if err != nil {
-				d.log(err, "dashboard: a region cannot be shown")
-				continue
-			}
-			if err := out.changed(region, string(html)); err != nil {
-				return err
-			}
+	f, err := d.frame(r, s)
+	if err != nil {
+		return out.stale()
+	}
+	for _, region := range s.regions {
+		html, err := d.render.region(s.file, region, f)
+		if err != nil {
+			d.log(err, "dashboard: a region cannot be shown")
+			continue
+		}
+		if err := out.changed(region, string(html)); err != nil {
+			return err
 		}
 	}
 	return out.beat()
@@ -76,6 +79,7 @@ type events struct {
 	control *http.ResponseController
 	sent    map[string]string // what each region last showed
 	last    time.Time
+	old     bool // the page was told that what it shows is old
 }
 
 // begin lifts the server's limits for a whole answer: each event has its own.
@@ -98,11 +102,22 @@ func (e *events) changed(region, html string) error {
 	return e.write(fmt.Sprintf("event: %s\ndata: %s\n\n", region, quoted))
 }
 
+// beat says that what the page shows is so now.
 func (e *events) beat() error {
-	if time.Since(e.last) < beatEvery {
+	if !e.old && time.Since(e.last) < beatEvery {
 		return nil
 	}
+	e.old = false
 	return e.write("event: beat\ndata: 1\n\n")
+}
+
+// stale says that there was no answer, and what the page shows is old.
+func (e *events) stale() error {
+	if e.old && time.Since(e.last) < beatEvery {
+		return nil
+	}
+	e.old = true
+	return e.write("event: stale\ndata: 1\n\n")
 }
 
 func (e *events) write(text string) error {

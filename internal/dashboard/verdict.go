@@ -60,6 +60,10 @@ func (v *renderer) judge(j operations.Job, now time.Time) []reason {
 	if r := v.judgeFlow(j, now); r.level != quiet {
 		found = append(found, r)
 	}
+	if j.BacklogProblem != "" {
+		where := link{Name: "See the job", Path: v.path("/jobs/", j.Job)}
+		found = append(found, reason{warn, false, fmt.Sprintf("The rows of %s cannot be counted: %s", j.Job, j.BacklogProblem), []link{where}})
+	}
 	if j.Failed > 0 {
 		text := fmt.Sprintf("%s of %s failed and %s for a person.", plural(j.Failed, "row", "rows"), j.Job, verb(j.Failed, "waits", "wait"))
 		where := link{Name: "See why, and retry or discard", Path: v.path("/jobs/", j.Job) + "/failed"}
@@ -103,9 +107,13 @@ func (v *renderer) judgeFlow(j operations.Job, now time.Time) reason {
 		return says(warn, false, "instances", "%s of %s %s no owner, and their rows wait. An instance takes them within seconds, unless --max-workers forbids it.",
 			plural(unowned, "worker", "workers"), j.Job, verb(unowned, "has", "have"))
 	case stalled(j, now):
-		return says(bad, true, "workers", "%s has made no progress for %s%s.", j.Job, span(now.Sub(*j.ProgressAt)), waiting(j))
-	case byInterval(j) && oldest(j) > behindAfter && j.RowsPerSecond > 0:
+		return says(bad, true, "workers", "%s has made no progress%s%s.", j.Job, idleFor(j.ProgressAt, now), waiting(j))
+	case j.Overdue:
+		return says(warn, false, "workers", "%s is behind its schedule, %s%s.", j.Job, j.Schedule, waiting(j))
+	case behind(j) && j.RowsPerSecond > 0:
 		return says(warn, false, "workers", "%s delivers, but is behind%s%s.", j.Job, waiting(j), eta(j))
+	case behind(j):
+		return says(warn, false, "workers", "%s hardly delivers%s.", j.Job, waiting(j))
 	}
 	return reason{}
 }
@@ -125,7 +133,34 @@ func byInterval(j operations.Job) bool { return !strings.HasPrefix(j.Schedule, "
 
 // stalled says whether a job that runs at intervals has rows to send and gets nowhere.
 func stalled(j operations.Job, now time.Time) bool {
-	return byInterval(j) && j.Backlog > 0 && oldest(j) > stuckAfter && j.ProgressAt != nil && now.Sub(*j.ProgressAt) > stuckAfter
+	owned := 0.0
+	for _, w := range j.PerWorker {
+		if w.Instance != "" {
+			owned = max(owned, w.OwnerSeconds)
+		}
+	}
+	return byInterval(j) && stands(operations.Worker{
+		Backlog: j.Backlog, OldestSeconds: j.OldestSeconds, RowsPerSecond: j.RowsPerSecond, ProgressAt: j.ProgressAt, OwnerSeconds: owned,
+	}, j.Aged, now)
+}
+
+// stands says whether rows wait and none was sent for stuckAfter, of which the worker had its owner all the time.
+func stands(w operations.Worker, aged bool, now time.Time) bool {
+	return w.Backlog > 0 && w.RowsPerSecond == 0 && seconds(w.OwnerSeconds) > stuckAfter &&
+		(!aged || seconds(w.OldestSeconds) > stuckAfter) && (w.ProgressAt == nil || now.Sub(*w.ProgressAt) > stuckAfter)
+}
+
+// behind says whether rows wait longer than they should.
+func behind(j operations.Job) bool {
+	return j.Backlog > 0 && (j.Overdue || byInterval(j) && oldest(j) > behindAfter)
+}
+
+// idleFor is how long ago the last progress was.
+func idleFor(progress *time.Time, now time.Time) string {
+	if progress == nil {
+		return " so far"
+	}
+	return " for " + span(now.Sub(*progress))
 }
 
 func oldest(j operations.Job) time.Duration { return seconds(j.OldestSeconds) }
@@ -149,11 +184,16 @@ func eta(j operations.Job) string {
 	if j.RowsPerSecond <= 0 || j.Backlog == 0 {
 		return ""
 	}
+	return "; at " + rate(j.RowsPerSecond) + " rows/s that is " + lasts(j)
+}
+
+// lasts is how long the backlog lasts at the present rate, which is not 0.
+func lasts(j operations.Job) string {
 	left := span(seconds(float64(j.Backlog) / j.RowsPerSecond))
 	if !j.BacklogComplete {
 		left = "more than " + left
 	}
-	return "; at " + rate(j.RowsPerSecond) + " rows/s that is " + left
+	return left
 }
 
 // verdictOf sums up jobs. With an error the database does not answer, and the overview is an old one.
@@ -162,7 +202,8 @@ func (v *renderer) verdictOf(list []operations.Job, s snapshot[operations.Overvi
 		return databaseVerdict(s.At, now)
 	}
 	var sum verdict
-	var stopped []string
+	var stopped, uncounted []string
+	late := false
 	worst, pending, failed, perSecond, age := quiet, 0, 0, 0.0, time.Duration(0)
 	for _, j := range list {
 		for _, r := range v.judge(j, now) {
@@ -171,16 +212,27 @@ func (v *renderer) verdictOf(list []operations.Job, s snapshot[operations.Overvi
 				stopped = append(stopped, j.Job)
 			}
 		}
+		if j.BacklogProblem != "" {
+			uncounted = append(uncounted, j.Job)
+		}
+		if behind(j) && j.RowsPerSecond < 1 {
+			late = true
+		}
 		pending, failed = pending+j.Backlog, failed+j.Failed
 		perSecond, age = perSecond+j.RowsPerSecond, max(age, oldest(j))
 	}
-	sentence := flow(pending, perSecond, age)
+	sentence := flow(pending, perSecond, age, late)
+	if late {
+		worst = max(worst, warn)
+	}
 	if failed > 0 {
 		sentence += ", but " + plural(failed, "row", "rows") + " failed"
 	}
 	switch {
 	case len(stopped) > 0:
 		sentence = "Events do not flow in " + strings.Join(stopped, ", ")
+	case len(uncounted) > 0:
+		sentence = "It is not known what waits in " + strings.Join(uncounted, ", ")
 	case len(list) == 0:
 		worst, sentence = quiet, "There is no job yet"
 	case worst == quiet:
@@ -190,13 +242,15 @@ func (v *renderer) verdictOf(list []operations.Job, s snapshot[operations.Overvi
 	return sum
 }
 
-// flow says how events flow where nothing is wrong.
-func flow(pending int, perSecond float64, age time.Duration) string {
+// flow says how events flow where no job has stopped; late: rows of a job wait for too long, and hardly any of them goes.
+func flow(pending int, perSecond float64, age time.Duration, late bool) string {
 	since := ""
 	if age > 0 {
 		since = ", the oldest pending row has waited " + span(age)
 	}
 	switch {
+	case late:
+		return "Rows wait: " + plural(pending, "row is", "rows are") + " pending" + since
 	case perSecond >= 1:
 		return "Events flow: " + rate(perSecond) + " rows/s" + since
 	case pending > 0:

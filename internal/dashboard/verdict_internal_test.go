@@ -13,10 +13,10 @@ import (
 func TestVerdict(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	longAgo := now.Add(-5 * time.Minute)
+	longAgo, hoursAgo := now.Add(-5*time.Minute), now.Add(-3*time.Hour)
 	well := operations.Job{
 		Job: "outbox", Generation: 3, Workers: 2, Owned: 2, Instances: 1, Schedule: "every 500ms", BacklogComplete: true, Aged: true,
-		ProgressAt: &now, PerWorker: []operations.Worker{{Instance: "a"}, {Worker: 1, Instance: "b"}},
+		ProgressAt: &now, PerWorker: []operations.Worker{{Instance: "a", OwnerSeconds: 14400}, {Worker: 1, Instance: "b", OwnerSeconds: 14400}},
 	}
 	trouble := func(workers int) []operations.Worker {
 		list := []operations.Worker{{Instance: "a"}, {Worker: 1, Instance: "b"}}
@@ -29,20 +29,31 @@ func TestVerdict(t *testing.T) {
 		change                 func(*operations.Job)
 		class, sentence, wants string
 	}{
-		"idle":       {func(*operations.Job) {}, "good", "All is delivered", ""},
-		"flowing":    {func(j *operations.Job) { j.Backlog, j.RowsPerSecond, j.OldestSeconds = 100, 512.4, 2 }, "good", "Events flow: 512 rows/s, the oldest pending row has waited 2.0 s", ""},
-		"slow":       {func(j *operations.Job) { j.Backlog = 1 }, "good", "Events flow: 1 row is on the way", ""},
-		"failed":     {func(j *operations.Job) { j.Failed = 1 }, "warn", "All is delivered, but 1 row failed", "1 row of outbox failed and waits for a person."},
-		"paused":     {func(j *operations.Job) { j.Paused, j.Backlog = true, 3512 }, "warn", "Events do not flow in outbox", "outbox is paused: 3,512 rows wait."},
-		"never run":  {func(j *operations.Job) { j.Generation = 0 }, "warn", "Events do not flow in outbox", "never run"},
-		"no one":     {func(j *operations.Job) { j.Instances, j.Owned = 0, 0 }, "bad", "Events do not flow in outbox", "No instance runs outbox."},
-		"unowned":    {func(j *operations.Job) { j.Owned = 1 }, "warn", "All is delivered", "1 worker of outbox has no owner"},
-		"all free":   {func(j *operations.Job) { j.Owned = 0 }, "bad", "Events do not flow in outbox", "No worker of outbox has an owner"},
-		"changing":   {func(j *operations.Job) { j.ChangingTo = 5 }, "busy", "All is delivered", "from 2 to 5 workers"},
-		"broker":     {func(j *operations.Job) { j.PerWorker = trouble(2); j.Backlog = 1 }, "bad", "Events do not flow in outbox", "1 row waits. The last reason: connect: connection refused"},
-		"one broker": {func(j *operations.Job) { j.PerWorker = trouble(1) }, "warn", "All is delivered", "1 worker of outbox got nowhere"},
-		"tokens":     {func(j *operations.Job) { j.TokenProblems = 2 }, "bad", "Events do not flow in outbox", "modulo workers reset-token outbox"},
-		"stalled":    {func(j *operations.Job) { j.Backlog, j.OldestSeconds, j.ProgressAt = 9, 300, &longAgo }, "bad", "Events do not flow in outbox", "no progress for 5 min: 9 rows wait, the oldest for 5 min."},
+		"idle":                   {func(*operations.Job) {}, "good", "All is delivered", ""},
+		"flowing":                {func(j *operations.Job) { j.Backlog, j.RowsPerSecond, j.OldestSeconds = 100, 512.4, 2 }, "good", "Events flow: 512 rows/s, the oldest pending row has waited 2.0 s", ""},
+		"slow":                   {func(j *operations.Job) { j.Backlog = 1 }, "good", "Events flow: 1 row is on the way", ""},
+		"failed":                 {func(j *operations.Job) { j.Failed = 1 }, "warn", "All is delivered, but 1 row failed", "1 row of outbox failed and waits for a person."},
+		"paused":                 {func(j *operations.Job) { j.Paused, j.Backlog = true, 3512 }, "warn", "Events do not flow in outbox", "outbox is paused: 3,512 rows wait."},
+		"never run":              {func(j *operations.Job) { j.Generation = 0 }, "warn", "Events do not flow in outbox", "never run"},
+		"no one":                 {func(j *operations.Job) { j.Instances, j.Owned = 0, 0 }, "bad", "Events do not flow in outbox", "No instance runs outbox."},
+		"unowned":                {func(j *operations.Job) { j.Owned = 1 }, "warn", "All is delivered", "1 worker of outbox has no owner"},
+		"all free":               {func(j *operations.Job) { j.Owned = 0 }, "bad", "Events do not flow in outbox", "No worker of outbox has an owner"},
+		"changing":               {func(j *operations.Job) { j.ChangingTo = 5 }, "busy", "All is delivered", "from 2 to 5 workers"},
+		"broker":                 {func(j *operations.Job) { j.PerWorker = trouble(2); j.Backlog = 1 }, "bad", "Events do not flow in outbox", "1 row waits. The last reason: connect: connection refused"},
+		"one broker":             {func(j *operations.Job) { j.PerWorker = trouble(1) }, "warn", "All is delivered", "1 worker of outbox got nowhere"},
+		"tokens":                 {func(j *operations.Job) { j.TokenProblems = 2 }, "bad", "Events do not flow in outbox", "modulo workers reset-token outbox"},
+		"stalled":                {func(j *operations.Job) { j.Backlog, j.OldestSeconds, j.ProgressAt = 9, 300, &longAgo }, "bad", "Events do not flow in outbox", "no progress for 5 min: 9 rows wait, the oldest for 5 min."},
+		"stalled, no ages":       {func(j *operations.Job) { j.Backlog, j.Aged, j.ProgressAt = 50_000, false, &hoursAgo }, "bad", "Events do not flow in outbox", "no progress for 3 h: 50,000 rows wait."},
+		"stalled from the start": {func(j *operations.Job) { j.Backlog, j.OldestSeconds, j.ProgressAt = 50_000, 3*3600, nil }, "bad", "Events do not flow in outbox", "no progress so far: 50,000 rows wait, the oldest for 3 h."},
+		"just started": {func(j *operations.Job) {
+			j.Backlog, j.Aged, j.ProgressAt = 50_000, false, nil
+			j.PerWorker = []operations.Worker{{Instance: "a", OwnerSeconds: 5}, {Worker: 1, OwnerSeconds: 14400}}
+		}, "good", "Events flow: 50,000 rows are on the way", ""},
+		"hardly": {func(j *operations.Job) { j.Backlog, j.OldestSeconds = 50_000, 3*3600 }, "warn", "Rows wait: 50,000 rows are pending, the oldest pending row has waited 3 h", "hardly delivers: 50,000 rows wait"},
+		"overdue": {func(j *operations.Job) {
+			j.Schedule, j.Backlog, j.OldestSeconds, j.ProgressAt, j.Overdue = "cron */5 * * * *", 50_000, 2*86400, &hoursAgo, true
+		}, "warn", "Rows wait: 50,000 rows are pending, the oldest pending row has waited 2 d", "outbox is behind its schedule, cron */5 * * * *: 50,000 rows wait, the oldest for 2 d."},
+		"uncounted": {func(j *operations.Job) { j.BacklogComplete, j.BacklogProblem = false, "no such table" }, "warn", "It is not known what waits in outbox", "The rows of outbox cannot be counted: no such table"},
 		"by cron": {func(j *operations.Job) {
 			j.Schedule, j.Backlog, j.OldestSeconds, j.ProgressAt = "cron 0 3 * * *", 9, 300, &longAgo
 		}, "good", "Events flow: 9 rows are on the way, the oldest pending row has waited 5 min", ""},
@@ -77,6 +88,37 @@ func TestWords(t *testing.T) {
 		span(3*time.Hour + 5*time.Minute): "3 h 5 min", span(50 * time.Hour): "2 d 2 h", plural(1, "row", "rows"): "1 row", plural(2000, "row", "rows"): "2,000 rows",
 	} {
 		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// TestStalledWorker: a worker with rows that never moved, of a table without ages, is not "delivering".
+func TestStalledWorker(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	hoursAgo := now.Add(-3 * time.Hour)
+	job := operations.Job{Schedule: "every 500ms"}
+	for _, c := range []struct {
+		worker operations.Worker
+		word   string
+	}{
+		{operations.Worker{Instance: "a", Backlog: 50_000, OwnerSeconds: 14400}, "stalled"},
+		{operations.Worker{Instance: "a", Backlog: 50_000, OwnerSeconds: 14400, ProgressAt: &hoursAgo}, "stalled"},
+		{operations.Worker{Instance: "a", Backlog: 50_000, OwnerSeconds: 14400, ProgressAt: &now}, "delivering"},
+		{operations.Worker{Instance: "a", Backlog: 50_000, OwnerSeconds: 5}, "delivering"},
+	} {
+		if got := workerMark(job, c.worker, now); got.Word != c.word {
+			t.Errorf("%+v: %s, want %s", c.worker, got.Word, c.word)
+		}
+	}
+}
+
+// TestLasts: a backlog that was not counted to its end lasts longer than what was counted.
+func TestLasts(t *testing.T) {
+	t.Parallel()
+	for complete, want := range map[bool]string{true: "10 s", false: "more than 10 s"} {
+		if got := lasts(operations.Job{Backlog: 1000, RowsPerSecond: 100, BacklogComplete: complete}); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

@@ -37,7 +37,7 @@ func (c *Console) Preview(ctx context.Context, name string, workers int) (Previe
 	if err != nil {
 		return Preview{}, err
 	}
-	backlog, err := source.Backlog(ctx, workers, previewLimit)
+	backlog, err := heavily(ctx, c, func() (store.Backlog, error) { return source.Backlog(ctx, workers, previewLimit) })
 	if err != nil {
 		return Preview{}, err
 	}

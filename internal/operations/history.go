@@ -25,7 +25,13 @@ type Point struct {
 type history struct {
 	mu     sync.Mutex
 	points map[string][]Point
-	done   map[string]int64 // as of the last point
+	seen   map[string]seen // as of the last point
+}
+
+// seen is how many rows a job had done at a time.
+type seen struct {
+	done int64
+	at   time.Time
 }
 
 // History returns the last hour of a job, oldest first: nothing where Watch does not run. Rows of all instances count.
@@ -64,20 +70,26 @@ func (c *Console) glance(ctx context.Context) (Overview, error) {
 	return c.Overview(ctx)
 }
 
-// add makes a point of each job; the first look only tells where counting begins.
+// add makes a point of each job; the first look only tells where counting begins. What was done in a gap is spread over its
+// steps: a steady rate stays steady. Of the other numbers in a gap nothing is known but how it ended.
 func (h *history) add(o Overview) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.points == nil {
-		h.points, h.done = map[string][]Point{}, map[string]int64{}
+		h.points, h.seen = map[string][]Point{}, map[string]seen{}
 	}
 	for _, job := range o.Jobs {
-		before, known := h.done[job.Job]
-		h.done[job.Job] = job.Done
+		before, known := h.seen[job.Job]
+		h.seen[job.Job] = seen{job.Done, o.At}
 		if !known {
 			continue
 		}
-		points := append(h.points[job.Job], Point{o.At, job.Done - before, job.Backlog, job.OldestSeconds, job.Failed})
+		steps := max(1, int64(o.At.Sub(before.at).Round(HistoryStep)/HistoryStep))
+		points, done := h.points[job.Job], job.Done-before.done
+		for n := max(1, steps-int64(HistoryLen)+1); n <= steps; n++ {
+			at := o.At.Add(-time.Duration(steps-n) * HistoryStep)
+			points = append(points, Point{at, done*n/steps - done*(n-1)/steps, job.Backlog, job.OldestSeconds, job.Failed})
+		}
 		h.points[job.Job] = points[max(0, len(points)-HistoryLen):]
 	}
 }

@@ -35,8 +35,9 @@ type Job struct {
 	Instances       int        `json:"instances"` // live ones that run the job
 	Configured      bool       `json:"configured"`
 	Backlog         int        `json:"backlog"`
-	BacklogComplete bool       `json:"backlog_complete"` // false: there are at least as many
-	CountedAt       time.Time  `json:"counted_at"`       // when the backlog was
+	BacklogComplete bool       `json:"backlog_complete"`          // false: there are at least as many
+	BacklogProblem  string     `json:"backlog_problem,omitempty"` // why it could not be counted, nor the failed rows
+	CountedAt       time.Time  `json:"counted_at"`                // when the backlog was
 	OldestSeconds   float64    `json:"oldest_pending_age_seconds"`
 	Aged            bool       `json:"aged"` // false: the table does not tell ages
 	Failed          int        `json:"failed"`
@@ -47,6 +48,7 @@ type Job struct {
 	PassAt          *time.Time `json:"last_pass_at"`
 	NextAt          *time.Time `json:"next_pass_at"`      // null: not at all, or as soon as rows come
 	Schedule        string     `json:"schedule"`          // as in "every 500ms"
+	Overdue         bool       `json:"-"`                 // by cron: two passes should have begun since the oldest row came
 	Problem         string     `json:"problem,omitempty"` // why a worker's last pass ended early
 	PerWorker       []Worker   `json:"per_worker"`
 }
@@ -121,7 +123,13 @@ func (c *Console) Job(ctx context.Context, name string) (Job, error) {
 		job.Configured, job.Schedule = true, schedule(definition.Schedule)
 		job.NextAt = nextPass(definition.Schedule, job, time.Now())
 	}
-	return job, c.addBacklog(ctx, &job)
+	if err := c.addBacklog(ctx, &job); err != nil {
+		return Job{}, err
+	}
+	if definition := c.jobs[name]; definition != nil {
+		job.Overdue = overdue(definition.Schedule, job, time.Now())
+	}
+	return job, nil
 }
 
 func (w *Worker) own(o store.WorkerOwner) {
@@ -193,14 +201,20 @@ func later(a *time.Time, b time.Time) *time.Time {
 	return &b
 }
 
-// addBacklog adds what is pending, where the table is known.
+// addBacklog adds what is pending, where the table is known. One that cannot be counted says so in the job: the database
+// answers, and one bad table must not hide the other jobs.
 func (c *Console) addBacklog(ctx context.Context, job *Job) error {
 	if !job.Configured {
 		return nil
 	}
 	backlog, at, err := c.backlog(ctx, job.Job, job.Workers)
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil || store.IsUnreachable(err):
 		return err
+	default:
+		job.BacklogProblem = err.Error()
+		return nil
 	}
 	job.Backlog, job.BacklogComplete, job.CountedAt = backlog.Pending(), backlog.Complete, at
 	job.OldestSeconds, job.Aged = backlog.Oldest().Seconds(), backlog.Aged
@@ -230,12 +244,49 @@ func (c *Console) backlog(ctx context.Context, job string, workers int) (store.B
 	if err != nil {
 		return store.Backlog{}, time.Time{}, err
 	}
-	limit := BacklogLimit
-	if c.Counted != nil {
-		limit = previewLimit // while K changes this is asked for again and again
+	if c.Counted == nil {
+		counted, err := source.Backlog(ctx, workers, BacklogLimit)
+		return counted, time.Now().UTC(), err
 	}
-	counted, err := source.Backlog(ctx, workers, limit)
+	counted, err := c.countSoon(ctx, job, source, workers)
 	return counted, time.Now().UTC(), err
+}
+
+const (
+	// countLimit is how long counting may keep an overview waiting.
+	countLimit = 2 * time.Second
+	// recountAfter is when a table is tried again that could not be counted.
+	recountAfter = 30 * time.Second
+)
+
+// uncounted is why a table could not be counted, and when.
+type uncounted struct {
+	err error
+	at  time.Time
+}
+
+// countSoon counts within countLimit, or tells at once why that did not work a moment ago: while K changes, or as long as
+// nothing was counted, this is asked for again and again.
+func (c *Console) countSoon(ctx context.Context, job string, source *store.Source, workers int) (store.Backlog, error) {
+	c.mu.Lock()
+	last := c.uncounted[job]
+	c.mu.Unlock()
+	if last.err != nil && time.Since(last.at) < recountAfter {
+		return store.Backlog{}, last.err
+	}
+	soon, cancel := context.WithTimeout(ctx, countLimit)
+	defer cancel()
+	counted, err := source.Backlog(soon, workers, previewLimit)
+	if err != nil && soon.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("count the rows of %s: not done within %s", job, countLimit)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.uncounted, job)
+	if err != nil && ctx.Err() == nil && !store.IsUnreachable(err) {
+		c.uncounted[job] = uncounted{err, time.Now()}
+	}
+	return counted, err
 }
 
 func schedule(s jobs.Schedule) string {
@@ -258,4 +309,23 @@ func nextPass(s jobs.Schedule, job Job, now time.Time) *time.Time {
 		return nil
 	}
 	return &next
+}
+
+// overdueAfter is how long after its time a pass by cron may take until its rows count as left behind.
+const overdueAfter = time.Minute
+
+// overdue says whether the oldest row waits though two passes by cron should have taken it.
+func overdue(s jobs.Schedule, job Job, now time.Time) bool {
+	if s.Cron == "" || job.Backlog == 0 || !job.Aged {
+		return false
+	}
+	at := now.Add(-time.Duration(job.OldestSeconds * float64(time.Second)))
+	for range 2 {
+		next, ok := s.Next(at)
+		if !ok {
+			return false
+		}
+		at = next
+	}
+	return now.Sub(at) > overdueAfter
 }

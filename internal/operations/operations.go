@@ -32,14 +32,18 @@ type Console struct {
 	history history
 	queue   chan *queued
 
+	heavy   chan struct{} // held while rows are read by a caller's filter; see heavily
 	reading chan struct{} // held while an overview is made
 	mu      sync.Mutex
 	last    Overview
+	// uncounted are the tables that could not be counted, by job.
+	uncounted map[string]uncounted
 }
 
 // New returns a console. Only Watch keeps the history and does queued repairs; all else works without it.
 func New(cfg Config) *Console {
-	c := &Console{Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued), reading: make(chan struct{}, 1)}
+	c := &Console{Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued), uncounted: map[string]uncounted{}}
+	c.heavy, c.reading = make(chan struct{}, maxHeavy), make(chan struct{}, 1)
 	for _, job := range cfg.Jobs {
 		c.jobs[job.Name] = job
 	}
@@ -86,4 +90,20 @@ func orNoSuch(err error) error {
 		return fmt.Errorf("%w: %w", ErrUnknownJob, err)
 	}
 	return err
+}
+
+// maxHeavy is how many walks over rows by a caller's filter go on at a time: they share the connections of the workers,
+// and whoever may only look must not keep those waiting.
+const maxHeavy = 2
+
+// heavily does read when its turn has come; it waits no longer than ctx.
+func heavily[V any](ctx context.Context, c *Console, read func() (V, error)) (V, error) {
+	select {
+	case c.heavy <- struct{}{}:
+		defer func() { <-c.heavy }()
+		return read()
+	case <-ctx.Done():
+		var none V
+		return none, fmt.Errorf("waiting for other readers: %w", context.Cause(ctx))
+	}
 }

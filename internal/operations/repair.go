@@ -37,7 +37,7 @@ func (c *Console) CountRepair(ctx context.Context, f store.FailureFilter) (int, 
 	if err := c.CheckJob(ctx, f.Job); err != nil {
 		return 0, err
 	}
-	return c.DB.CountRepairable(ctx, f)
+	return heavily(ctx, c, func() (int, error) { return c.DB.CountRepairable(ctx, f) })
 }
 
 // Repair does a repair of any size, telling of each chunk, before it returns.

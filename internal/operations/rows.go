@@ -55,7 +55,7 @@ func (c *Console) Failures(ctx context.Context, f store.FailureFilter) (Failures
 		f.Limit = MaxPage
 	}
 	f.Limit++ // one more tells whether there is a next page
-	records, err := c.DB.ListFailures(ctx, f)
+	records, err := heavily(ctx, c, func() ([]store.FailureRecord, error) { return c.DB.ListFailures(ctx, f) })
 	if err != nil {
 		return Failures{}, err
 	}
@@ -95,7 +95,7 @@ func (c *Console) Groups(ctx context.Context, f store.FailureFilter) (Groups, er
 	if err := c.CheckJob(ctx, f.Job); err != nil {
 		return Groups{}, err
 	}
-	found, err := c.DB.GroupFailures(ctx, f)
+	found, err := heavily(ctx, c, func() (store.FailureGroups, error) { return c.DB.GroupFailures(ctx, f) })
 	if err != nil {
 		return Groups{}, err
 	}
@@ -111,7 +111,7 @@ func (c *Console) Count(ctx context.Context, f store.FailureFilter) (int, error)
 	if err := c.CheckJob(ctx, f.Job); err != nil {
 		return 0, err
 	}
-	return c.DB.CountFailures(ctx, f)
+	return heavily(ctx, c, func() (int, error) { return c.DB.CountFailures(ctx, f) })
 }
 
 // Row is all that is known of a row.
@@ -145,6 +145,10 @@ const shownBody = 64 << 10
 // Row returns what is known of one row; store.ErrNoFailure where it neither failed nor is pending. The message comes
 // without its body unless payload says so.
 func (c *Console) Row(ctx context.Context, job string, id int64, payload bool) (Row, error) {
+	return heavily(ctx, c, func() (Row, error) { return c.row(ctx, job, id, payload) })
+}
+
+func (c *Console) row(ctx context.Context, job string, id int64, payload bool) (Row, error) {
 	row := Row{History: []AuditEntry{}}
 	record, err := c.DB.GetFailure(ctx, job, id)
 	switch {

@@ -46,6 +46,7 @@
     stream.onopen = () => show("live");
     stream.onerror = () => show("no connection");
     stream.addEventListener("beat", () => show("live"));
+    stream.addEventListener("stale", () => show("old: no answer"));
     stream.addEventListener("gone", () => location.reload());
     for (const { id } of document.querySelectorAll("[data-live]")) {
       stream.addEventListener(id, (event) => put(id, JSON.parse(event.data)));
