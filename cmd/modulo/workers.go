@@ -53,12 +53,12 @@ func (a *app) printWorkers(output outputFormat, job operations.Job) error {
 		head:  []string{"WORKER", "OWNER", "INSTANCE", "EPOCH", "SINCE", "LEASE", "BACKLOG", "OLDEST", "ROWS/S", "PROGRESS", "PROBLEM"},
 	}
 	for _, w := range job.PerWorker {
-		owner, lease, progress := "-", "-", "-"
+		owner, lease, wrong := "-", "-", w.Problem
 		if w.Instance != "" {
 			owner, lease = fmt.Sprintf("%s pid %d", w.Host, w.PID), age(w.LeaseSeconds)
 		}
-		if w.ProgressAt != nil {
-			progress = time.Since(*w.ProgressAt).Round(time.Second).String() + " ago"
+		if wrong == "" && w.LastPass != nil && w.Instance != "" {
+			wrong = w.LastPass.Problem
 		}
 		backlog := atLeast(w.Backlog, job.BacklogComplete)
 		if w.Skewed {
@@ -67,7 +67,7 @@ func (a *app) printWorkers(output outputFormat, job operations.Job) error {
 		p.rows = append(p.rows, []string{
 			fmt.Sprintf("%d/%d", w.Worker, w.Of), owner, cmp.Or(w.Instance, "-"), strconv.FormatInt(w.Epoch, 10),
 			time.Duration(w.OwnerSeconds * float64(time.Second)).Round(time.Second).String(), lease, backlog, age(w.OldestSeconds),
-			rate(w.RowsPerSecond), progress, cmp.Or(w.Problem, "-"),
+			rate(w.RowsPerSecond), ago(w.ProgressAt), problem(wrong),
 		})
 	}
 	return a.print(output, p)
