@@ -257,6 +257,11 @@ func changes(f *fixture) {
 	f.ask(409, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"expect_count": 4}`)
 	f.ask(400, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"class": "x"}`)
 	f.ask(413, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"reason": "`+strings.Repeat("x", 70_000)+`"}`)
+	f.exec(`insert into modulo.audit (who, action, job, result) values ('bob', 'retry rows', 'outbox', 'under way')`)
+	if p := f.ask(409, "POST", "/jobs/{job}/failures/discard", "job=outbox", `{}`); !strings.HasPrefix(p["detail"].(string), `bob does "retry rows" of job outbox`) {
+		f.t.Errorf("beside bob's repair: %v", p)
+	}
+	f.exec(`delete from modulo.audit where who = 'bob'`)
 	retried := f.ask(200, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"expect_count": 1, "ids": [3], "reason": "put right"}`)
 	if retried["done"] != 1.0 || retried["result"] != "done" {
 		f.t.Errorf("retried %v", retried)
