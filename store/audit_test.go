@@ -75,9 +75,17 @@ func TestAudit(t *testing.T) {
 	if _, err := by.ChangeWorkers(ctx, store.WorkersChange{Job: "orders", Workers: 9, IfGeneration: 4}); !errors.As(err, &generation) {
 		t.Errorf("got %v", err)
 	}
-	must(by.AbortChange(ctx, "orders"))
+	if _, err := by.AbortChange(ctx, store.WorkersChange{Job: "orders", Workers: 7}); !errors.As(err, &changing) {
+		t.Errorf("somebody else's change was taken back: %v", err)
+	}
+	if _, err := by.AbortChange(ctx, store.WorkersChange{Job: "orders", IfGeneration: 4}); !errors.As(err, &generation) {
+		t.Errorf("got %v", err)
+	}
+	must(by.AbortChange(ctx, store.WorkersChange{Job: "orders", Workers: 8, IfGeneration: 1}))
 	f.wantEntries(store.AuditFilter{},
-		"ann@desk: abort change of workers orders  (ticket 7) = done, 1",
+		"ann@desk: abort change of workers orders -> 8 workers (ticket 7) = done, 1",
+		"ann@desk: abort change of workers orders  (ticket 7) = refused: job orders is at generation 1, not 4: somebody else has changed its workers, 0",
+		"ann@desk: abort change of workers orders -> 7 workers (ticket 7) = refused: job orders is being changed from 5 to 8 workers by somebody else, 0",
 		"ann@desk: change workers orders 5 -> 9 workers (ticket 7) = refused: job orders is at generation 1, not 4: somebody else has changed its workers, 0",
 		"ann@desk: change workers orders 5 -> 9 workers (ticket 7) = refused: job orders is being changed from 5 to 8 workers by somebody else, 0",
 		"ann@desk: change workers orders 5 -> 8 workers (ticket 7) = done, 1",

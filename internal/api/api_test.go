@@ -249,7 +249,9 @@ func changes(f *fixture) {
 	f.ask(400, "POST", "/jobs/{job}/workers", "job=outbox", `{"wrokers": 4}`)
 	f.ask(202, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 4, "if_generation": 1}`)
 	f.ask(409, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 5}`)
-	f.ask(200, "POST", "/jobs/{job}/abort-change", "job=outbox", `{}`)
+	f.ask(409, "POST", "/jobs/{job}/abort-change", "job=outbox", `{"if_changing_to": 5, "if_generation": 1}`)
+	f.ask(409, "POST", "/jobs/{job}/abort-change", "job=outbox", `{"if_generation": 2}`)
+	f.ask(200, "POST", "/jobs/{job}/abort-change", "job=outbox", `{"if_changing_to": 4, "if_generation": 1}`)
 	f.ask(409, "POST", "/jobs/{job}/abort-change", "job=outbox", `{}`)
 	if n := f.ask(200, "POST", "/jobs/{job}/reset-tokens", "job=outbox", `{"worker": 1}`); n["reset"] != 1.0 {
 		f.t.Errorf("reset %v", n)
