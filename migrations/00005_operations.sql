@@ -9,10 +9,12 @@ create table modulo.audit (
   reason   text not null default '',
   result   text not null,
   affected bigint not null default 0,
-  ended_at timestamptz
+  ended_at timestamptz,
+  progress_at timestamptz not null default clock_timestamp()
 );
 
 create index audit_job on modulo.audit (job, id);
+create index audit_under_way on modulo.audit (job) where ended_at is null;
 
 comment on table modulo.audit is
   'Who changed what, and why: written in the transaction of the change. See "modulo audit".';
@@ -22,6 +24,7 @@ comment on column modulo.audit.reason is 'As the person gave it.';
 comment on column modulo.audit.result is 'done, refused: ..., under way, or how it ended early.';
 comment on column modulo.audit.affected is 'Rows, tokens or workers changed so far; committed together with each part of the change.';
 comment on column modulo.audit.ended_at is 'Null: under way, or the process that did it is gone.';
+comment on column modulo.audit.progress_at is 'When a part of the change was last committed: a repair without any for a minute counts as ended.';
 
 create table modulo.progress (
   job         text not null,

@@ -43,7 +43,7 @@ type AuditEntry struct {
 	Reason   string
 	Result   string
 	Affected int64      // rows, tokens or workers that were changed
-	EndedAt  *time.Time // nil: under way, or left so by a process that is gone
+	EndedAt  *time.Time // nil: under way
 }
 
 // act is what an Operator is about to do.
@@ -113,7 +113,13 @@ type AuditFilter struct {
 	Limit  int
 }
 
-const auditColumns = `id, at, who, action, job, target, reason, result, affected, ended_at`
+// silent is true of a repair whose process is gone: a living one commits a part within seconds.
+const silent = `(ended_at is null and progress_at < clock_timestamp() - interval '1 minute')`
+
+const silentResult = `'ended early: no progress for a minute, the process that did it is gone'`
+
+const auditColumns = `id, at, who, action, job, target, reason, case when ` + silent + ` then ` + silentResult + ` else result end, affected,
+  case when ` + silent + ` then progress_at else ended_at end`
 
 const listAuditSQL = `select ` + auditColumns + `
 from modulo.audit

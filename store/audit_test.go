@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"modulo/jobs"
@@ -74,9 +75,17 @@ func TestAudit(t *testing.T) {
 	if _, err := by.ChangeWorkers(ctx, store.WorkersChange{Job: "orders", Workers: 9, IfGeneration: 4}); !errors.As(err, &generation) {
 		t.Errorf("got %v", err)
 	}
-	must(by.AbortChange(ctx, "orders"))
+	if _, err := by.AbortChange(ctx, store.WorkersChange{Job: "orders", Workers: 7}); !errors.As(err, &changing) {
+		t.Errorf("somebody else's change was taken back: %v", err)
+	}
+	if _, err := by.AbortChange(ctx, store.WorkersChange{Job: "orders", IfGeneration: 4}); !errors.As(err, &generation) {
+		t.Errorf("got %v", err)
+	}
+	must(by.AbortChange(ctx, store.WorkersChange{Job: "orders", Workers: 8, IfGeneration: 1}))
 	f.wantEntries(store.AuditFilter{},
-		"ann@desk: abort change of workers orders  (ticket 7) = done, 1",
+		"ann@desk: abort change of workers orders -> 8 workers (ticket 7) = done, 1",
+		"ann@desk: abort change of workers orders  (ticket 7) = refused: job orders is at generation 1, not 4: somebody else has changed its workers, 0",
+		"ann@desk: abort change of workers orders -> 7 workers (ticket 7) = refused: job orders is being changed from 5 to 8 workers by somebody else, 0",
 		"ann@desk: change workers orders 5 -> 9 workers (ticket 7) = refused: job orders is at generation 1, not 4: somebody else has changed its workers, 0",
 		"ann@desk: change workers orders 5 -> 9 workers (ticket 7) = refused: job orders is being changed from 5 to 8 workers by somebody else, 0",
 		"ann@desk: change workers orders 5 -> 8 workers (ticket 7) = done, 1",
@@ -196,5 +205,69 @@ func TestRepairEndsEarly(t *testing.T) {
 	entries := f.entries(store.AuditFilter{})
 	if len(entries) != 1 || !strings.Contains(entries[0], "= ended early: ") || !strings.HasSuffix(entries[0], ", 2000") {
 		t.Errorf("audit %q", entries)
+	}
+}
+
+// Two people in two processes: who comes second is refused as long as the first repair goes on, and each row is changed once.
+func TestOneRepairAtATime(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.manyFailures(5000)
+	ann, bob := f.As(store.Actor{Who: "ann"}), open(t, store.Config{URL: f.url}).As(store.Actor{Who: "bob"})
+	filter, expect := store.FailureFilter{Job: "job"}, 5000
+	began := make(chan *store.Repairing, 2)
+	var both sync.WaitGroup
+	for by, repair := range map[*store.Operator]store.Repair{ann: store.RepairRetry, bob: store.RepairDiscard} {
+		both.Go(func() {
+			r, err := by.BeginRepair(t.Context(), repair, filter, &expect)
+			if refused, ok := errors.AsType[*store.RepairingError](err); err != nil && (!ok || refused.Who != "ann" && refused.Who != "bob") {
+				t.Error(err)
+			}
+			if err == nil {
+				began <- r
+			}
+		})
+	}
+	both.Wait()
+	if len(began) != 1 {
+		t.Fatalf("%d of two repairs were accepted", len(began))
+	}
+	r := <-began
+	if err := r.Next(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bob.BeginRepair(t.Context(), store.RepairRetry, store.FailureFilter{Job: "another"}, nil); err != nil {
+		t.Errorf("of another job: %v", err)
+	}
+	if n, err := r.Run(t.Context(), func(*store.Repairing) {}); n != 5000 || err != nil {
+		t.Errorf("%d rows, %v", n, err)
+	}
+	if _, err := bob.BeginRepair(t.Context(), store.RepairRetry, filter, nil); err != nil {
+		t.Errorf("after its end: %v", err)
+	}
+}
+
+// A repair whose process is gone is shown as ended, keeps nobody out, and does no more rows should it come back.
+func TestSilentRepair(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.manyFailures(3000)
+	by, filter := f.As(operator), store.FailureFilter{Job: "job"}
+	gone, err := by.BeginRepair(t.Context(), store.RepairDiscard, filter, nil)
+	if err == nil {
+		err = gone.Next(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.exec("update modulo.audit set progress_at = progress_at - interval '61 seconds'")
+	if e, err := f.AuditEntry(t.Context(), gone.Entry); err != nil || e.EndedAt == nil || !strings.HasPrefix(e.Result, "ended early: ") || e.Affected != 2000 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if n, err := f.repair(store.RepairRetry, filter); n != 1000 || err != nil {
+		t.Errorf("the next repair: %d rows, %v", n, err)
+	}
+	if n, err := gone.Run(t.Context(), func(*store.Repairing) {}); n != 2000 || err == nil {
+		t.Errorf("the first one went on: %d rows, %v", n, err)
 	}
 }

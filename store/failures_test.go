@@ -180,6 +180,38 @@ func TestParkKeepsADiscard(t *testing.T) {
 	wantIDs(t, "due after a second discard", due(t, worker), 1)
 }
 
+// A row that fails while a person counts is not repaired with the counted ones, though its statement began before the count.
+func TestRepairLeavesLaterFailures(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(ownTable + `insert into own (id) values (1)`)
+	worker := f.source(tableJob("own")).Worker(jobs.Shard{Of: 1})
+	failure := jobs.Failure{RowID: 1, EventID: "e1", Attempts: 8, Class: jobs.ClassRefused}
+	park(t, worker, failure)
+	blocker := connect(t, f.url)
+	if _, err := blocker.Exec(t.Context(), "begin; select from modulo.failures for update"); err != nil {
+		t.Fatal(err)
+	}
+	parked := make(chan error, 1)
+	go func() { parked <- worker.Park(t.Context(), []jobs.Failure{failure}) }()
+	within(t, 10*seconds, "the statement has begun", func() bool {
+		return len(column[int32](f, `select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`)) == 1
+	})
+	r, err := f.As(operator).BeginRepair(t.Context(), store.RepairDiscard, store.FailureFilter{Job: "job"}, nil)
+	if err != nil || r.Matched != 1 {
+		t.Fatal(r, err)
+	}
+	if _, err := blocker.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-parked; err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.Run(t.Context(), func(*store.Repairing) {}); n != 0 || err != nil {
+		t.Errorf("%d rows, %v", n, err)
+	}
+}
+
 func TestListFailures(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -61,11 +62,34 @@ func (o *Operator) ChangeWorkers(ctx context.Context, c WorkersChange) (Control,
 	}
 }
 
+const changingSQL = `select generation, workers, coalesce(next_workers, 0) from modulo.jobs where job = $1::text for update`
+
 const abortSQL = `update modulo.jobs set next_workers = null where job = $1::text and next_workers is not null`
 
-// AbortChange takes a change of K back that is not yet in force; false if there was none.
-func (o *Operator) AbortChange(ctx context.Context, job string) (bool, error) {
-	return o.update(ctx, act{"abort change of workers", job, ""}, abortSQL, job)
+// AbortChange takes a change of K back that is not yet in force; false if there was none. Only the one that is meant: a
+// *ChangingError says that it is to another K than c.Workers, unless that is 0, a *GenerationError as with ChangeWorkers.
+func (o *Operator) AbortChange(ctx context.Context, c WorkersChange) (bool, error) {
+	doing := act{"abort change of workers", c.Job, ""}
+	if c.Workers != 0 {
+		doing.target = fmt.Sprintf("-> %d workers", c.Workers)
+	}
+	aborted, err := o.record(ctx, doing, func(ctx context.Context, tx pgx.Tx) (int64, error) {
+		var generation int64
+		var workers, next int
+		err := tx.QueryRow(ctx, changingSQL, c.Job).Scan(&generation, &workers, &next)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			return 0, nil
+		case err != nil:
+			return 0, err
+		case c.IfGeneration != 0 && c.IfGeneration != generation:
+			return 0, &GenerationError{c.Job, generation, c.IfGeneration}
+		case c.Workers != 0 && next != 0 && c.Workers != next:
+			return 0, &ChangingError{c.Job, workers, next}
+		}
+		return exec(abortSQL, c.Job)(ctx, tx)
+	})
+	return aborted > 0, err
 }
 
 const pauseSQL = `update modulo.jobs set paused = $2::boolean where job = $1::text`

@@ -255,7 +255,7 @@ func TestTwoChangesAtOnce(t *testing.T) {
 	if told < 0 || errs[1-told] != nil {
 		t.Fatalf("got %v", errs)
 	}
-	if aborted, err := f.As(operator).AbortChange(t.Context(), f.job.Name); !aborted || err != nil {
+	if aborted, err := f.As(operator).AbortChange(t.Context(), store.WorkersChange{Job: f.job.Name}); !aborted || err != nil {
 		t.Errorf("abort: %v, %v", aborted, err)
 	}
 	if state := a.step(); state.Workers != 3 || len(state.Owned) != 3 || state.Owned[0].GiveBack {

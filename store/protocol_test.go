@@ -82,7 +82,7 @@ func (p *protocol) step() {
 			p.rt.Fatal(err)
 		}
 	case action == "abort":
-		if _, err := p.As(operator).AbortChange(p.t.Context(), "outbox"); err != nil {
+		if _, err := p.As(operator).AbortChange(p.t.Context(), store.WorkersChange{Job: "outbox"}); err != nil {
 			p.rt.Fatal(err)
 		}
 	}

@@ -41,8 +41,17 @@ var repairs = map[Repair]string{
 }
 
 const progressAuditSQL = `update modulo.audit
-set affected = affected + $2, result = $3, ended_at = case when $3 <> '` + ResultUnderWay + `' then clock_timestamp() end
-where id = $1`
+set affected = affected + $2, result = $3, progress_at = clock_timestamp(),
+  ended_at = case when $3 <> '` + ResultUnderWay + `' then clock_timestamp() end
+where id = $1 and ended_at is null`
+
+// oneRepairSQL makes those who begin a repair of a job wait for each other, until the end of the transaction.
+const oneRepairSQL = `select pg_advisory_xact_lock(hashtext('modulo.repair'), hashtext($1::text))`
+
+// endSilentSQL ends the repair of a process that is gone: a chunk of it that comes yet is refused.
+const endSilentSQL = `update modulo.audit set result = ` + silentResult + `, ended_at = progress_at where job = $1::text and ` + silent
+
+const underWaySQL = `select id, who, action from modulo.audit where job = $1::text and ended_at is null limit 1`
 
 // CountError says that other rows match than those that were looked at.
 type CountError struct{ Have, Want int }
@@ -52,6 +61,21 @@ func (e *CountError) Error() string {
 }
 
 func (e *CountError) refusal() {}
+
+// RepairingError says that another repair of the job is under way.
+type RepairingError struct {
+	Job, Who, Action string
+	Entry            int64 // in the audit
+}
+
+func (e *RepairingError) Error() string {
+	return fmt.Sprintf("%s does %q of job %s at this moment (audit entry %d): wait for its end and look again", e.Who, e.Action, e.Job, e.Entry)
+}
+
+func (e *RepairingError) refusal() {}
+
+// errSilent says that a repair was taken for dead meanwhile.
+var errSilent = errors.New("no progress for a minute: it was taken for dead, and ended")
 
 // Repairing is a repair under way. It is done chunk by chunk; the audit entry says how far it is, for everybody to see.
 type Repairing struct {
@@ -65,34 +89,63 @@ type Repairing struct {
 	filter   FailureFilter
 }
 
-// BeginRepair counts the rows that match and writes the audit entry; Next does the work. A *CountError says that expect, if
-// one is given, is another number. Rows that fail after the count are left alone.
+// BeginRepair counts the rows that match and writes the audit entry, in one transaction; Next does the work. A *CountError
+// says that expect, if one is given, is another number, a *RepairingError that another repair of the job is under way, here
+// or elsewhere. Rows that fail after the count are left alone.
 func (o *Operator) BeginRepair(ctx context.Context, repair Repair, f FailureFilter, expect *int) (*Repairing, error) {
 	if repairs[repair] == "" {
 		return nil, fmt.Errorf("no such repair: %q", repair)
 	}
 	f.Limit, f.After = 0, nil
 	r := &Repairing{operator: o, repair: repair, filter: f}
+	doing := act{string(repair) + " rows", f.Job, f.describe()}
 	call, cancel := o.db.bounded(ctx)
 	defer cancel()
-	var counted time.Time
-	if err := o.db.pool.QueryRow(call, countRepairableSQL, f.arguments()...).Scan(&r.Matched, &counted); err != nil {
-		return nil, fmt.Errorf("count failures %s: %w", f.Job, err)
+	// Read committed: the count sees what the one before has done while this one waited for the lock.
+	err := pgx.BeginTxFunc(call, o.db.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		if err := alone(call, tx, f.Job); err != nil {
+			return err
+		}
+		var counted time.Time
+		if err := tx.QueryRow(call, countRepairableSQL, f.arguments()...).Scan(&r.Matched, &counted); err != nil {
+			return err
+		}
+		if expect != nil && *expect != r.Matched {
+			return &CountError{r.Matched, *expect}
+		}
+		if f.Until.IsZero() || f.Until.After(counted) {
+			r.filter.Until = counted
+		}
+		result := ResultUnderWay
+		if r.Matched == 0 {
+			r.Ended, result = true, resultNothing
+		}
+		var err error
+		r.Entry, err = o.note(call, tx, doing, result, 0)
+		return err
+	})
+	if err != nil {
+		return nil, o.refused(ctx, doing, err)
 	}
-	doing := act{string(repair) + " rows", f.Job, f.describe()}
-	if expect != nil && *expect != r.Matched {
-		return nil, o.refused(ctx, doing, &CountError{r.Matched, *expect})
+	return r, nil
+}
+
+// alone makes sure, for the rest of the transaction, that no other repair of the job is under way.
+func alone(ctx context.Context, tx pgx.Tx, job string) error {
+	for _, statement := range []string{oneRepairSQL, endSilentSQL} {
+		if _, err := tx.Exec(ctx, statement, job); err != nil {
+			return err
+		}
 	}
-	if r.filter.Until.IsZero() || r.filter.Until.After(counted) {
-		r.filter.Until = counted
+	other := &RepairingError{Job: job}
+	err := tx.QueryRow(ctx, underWaySQL, job).Scan(&other.Entry, &other.Who, &other.Action)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
 	}
-	result := ResultUnderWay
-	if r.Matched == 0 {
-		r.Ended, result = true, resultNothing
+	if err != nil {
+		return err
 	}
-	var err error
-	r.Entry, err = o.note(call, o.db.pool, doing, result, 0)
-	return r, err
+	return other
 }
 
 // CountRepairable counts the rows of the filter that a repair would change: not those that were given up already.
@@ -134,7 +187,10 @@ func (r *Repairing) Next(ctx context.Context) error {
 		} else {
 			last = nil
 		}
-		_, err = tx.Exec(ctx, progressAuditSQL, r.Entry, changed, result)
+		noted, err := tx.Exec(ctx, progressAuditSQL, r.Entry, changed, result)
+		if err == nil && noted.RowsAffected() == 0 {
+			err = errSilent
+		}
 		return err
 	})
 	if err != nil {
@@ -143,6 +199,14 @@ func (r *Repairing) Next(ctx context.Context) error {
 	r.Done += int(changed)
 	r.filter.After, r.Ended = last, last == nil
 	return nil
+}
+
+// Wait tells the others that a repair that waits for its turn in this process is not dead.
+func (r *Repairing) Wait(ctx context.Context) error {
+	ctx, cancel := r.operator.db.bounded(ctx)
+	defer cancel()
+	_, err := r.operator.db.pool.Exec(ctx, progressAuditSQL, r.Entry, 0, ResultUnderWay)
+	return wrap("audit", err)
 }
 
 // abortPatience is how long the note that a repair ended early may take.

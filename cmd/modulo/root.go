@@ -81,14 +81,16 @@ func codeOf(err error) int {
 	var owned *jobs.OwnedError
 	var paused *jobs.PausedError
 	var changing *store.ChangingError
+	var generation *store.GenerationError
 	var count *store.CountError
+	var repairing *store.RepairingError
 	switch {
 	case errors.As(err, &withCode):
 		return withCode.code
 	case errors.As(err, &ended):
 		return ended.exitCode()
 	case errors.As(err, &schema), errors.As(err, &owned), errors.As(err, &paused),
-		errors.As(err, &changing), errors.As(err, &count), errors.Is(err, store.ErrNoJob):
+		errors.As(err, &changing), errors.As(err, &generation), errors.As(err, &count), errors.As(err, &repairing), errors.Is(err, store.ErrNoJob):
 		return exitRefused
 	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration, errors.Is(err, store.ErrPooled),
 		errors.As(err, &published) && published.Fault == jobs.FaultConfiguration:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -42,7 +43,7 @@ func (a *app) statusCommand() *cobra.Command {
 }
 
 func (a *app) printStatus(output outputFormat, list []operations.Job) error {
-	p := printed{value: list, head: []string{"JOB", "STATE", "OWNED", "BACKLOG", "OLDEST", "ROWS/S", "FAILED", "RETRYING"}}
+	p := printed{value: list, head: []string{"JOB", "STATE", "OWNED", "BACKLOG", "OLDEST", "ROWS/S", "FAILED", "RETRYING", "LAST PASS", "PROBLEM"}}
 	for _, job := range list {
 		if job.BacklogProblem != "" {
 			fmt.Fprintf(a.err, "the rows of %s are not counted: %s\n", job.Job, oneLine(job.BacklogProblem))
@@ -50,9 +51,19 @@ func (a *app) printStatus(output outputFormat, list []operations.Job) error {
 		p.rows = append(p.rows, []string{
 			job.Job, job.Text(), fmt.Sprintf("%d/%d", job.Owned, job.Workers), atLeast(job.Backlog, job.BacklogComplete),
 			age(job.OldestSeconds), rate(job.RowsPerSecond), strconv.Itoa(job.Failed), strconv.Itoa(job.Retrying),
+			ago(job.PassAt), problem(jobProblem(job)),
 		})
 	}
 	return a.print(output, p)
+}
+
+// jobProblem is why a last pass ended early, or else what is wrong with a token.
+func jobProblem(job operations.Job) string {
+	text := job.Problem
+	for _, w := range job.PerWorker {
+		text = cmp.Or(text, w.Problem)
+	}
+	return text
 }
 
 func atLeast(count int, complete bool) string {
@@ -69,7 +80,30 @@ func age(seconds float64) string {
 	return time.Duration(seconds * float64(time.Second)).Round(100 * time.Millisecond).String()
 }
 
+// ago is how long ago something was; nil: never.
+func ago(at *time.Time) string {
+	if at == nil {
+		return "-"
+	}
+	return time.Since(*at).Round(time.Second).String() + " ago"
+}
+
 func rate(rowsPerSecond float64) string { return strconv.FormatFloat(rowsPerSecond, 'f', 0, 64) }
 
 // oneLine makes text of a broker or a database fit into a table.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// problemWidth is how many characters of a problem fit into a table; -o json and the log have all of it.
+const problemWidth = 80
+
+// problem makes one short line of what is wrong; "-" where nothing is.
+func problem(text string) string {
+	line := []rune(oneLine(text))
+	switch {
+	case len(line) == 0:
+		return "-"
+	case len(line) > problemWidth:
+		return string(line[:problemWidth-1]) + "…"
+	}
+	return string(line)
+}

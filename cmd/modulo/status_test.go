@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
+	"time"
 
 	"modulo/internal/operations"
 )
@@ -39,4 +41,34 @@ func TestStatus(t *testing.T) {
 	}
 	f.refuses(exitUsage, []string{`"nonsense"`, "it has: orders, outbox"}, "status", "nonsense")
 	f.taken(f.queue)
+}
+
+// The tables say why nothing moves, in one short line: the last pass of an owner, or its token.
+func TestTablesShowProblems(t *testing.T) {
+	t.Parallel()
+	at := time.Now().Add(-time.Minute)
+	down := "publish: dial tcp 127.0.0.1:61613:\nconnection refused " + strings.Repeat("x", problemWidth)
+	job := operations.Job{Job: "outbox", State: operations.StateRunning, PassAt: &at, Problem: down, PerWorker: []operations.Worker{
+		{Worker: 0, Of: 3, Instance: "a", LastPass: &operations.Pass{Problem: down}},
+		{Worker: 1, Of: 3, Instance: "a", Problem: "the token is gone", LastPass: &operations.Pass{Problem: down}},
+		{Worker: 2, Of: 3, LastPass: &operations.Pass{Problem: down}},
+	}}
+	for _, c := range []struct {
+		print func(*app) error
+		want  []string
+	}{
+		{func(a *app) error { return a.printStatus(asTable, []operations.Job{job}) }, []string{"connection refused xx"}},
+		{func(a *app) error { return a.printWorkers(asTable, job) }, []string{"connection refused xx", "the token is gone", "-"}},
+	} {
+		var out strings.Builder
+		if err := c.print(&app{terminal: terminal{out: &out}}); err != nil {
+			t.Fatal(err)
+		}
+		head, rows, _ := strings.Cut(strings.TrimSpace(out.String()), "\n")
+		for n, row := range strings.Split(rows, "\n") {
+			if got := row[strings.Index(head, "PROBLEM"):]; !strings.Contains(got, c.want[n]) || len([]rune(got)) > problemWidth {
+				t.Errorf("problem %q, want %q", got, c.want[n])
+			}
+		}
+	}
 }

@@ -53,12 +53,12 @@ func (a *app) printWorkers(output outputFormat, job operations.Job) error {
 		head:  []string{"WORKER", "OWNER", "INSTANCE", "EPOCH", "SINCE", "LEASE", "BACKLOG", "OLDEST", "ROWS/S", "PROGRESS", "PROBLEM"},
 	}
 	for _, w := range job.PerWorker {
-		owner, lease, progress := "-", "-", "-"
+		owner, lease, wrong := "-", "-", w.Problem
 		if w.Instance != "" {
 			owner, lease = fmt.Sprintf("%s pid %d", w.Host, w.PID), age(w.LeaseSeconds)
 		}
-		if w.ProgressAt != nil {
-			progress = time.Since(*w.ProgressAt).Round(time.Second).String() + " ago"
+		if wrong == "" && w.LastPass != nil && w.Instance != "" {
+			wrong = w.LastPass.Problem
 		}
 		backlog := atLeast(w.Backlog, job.BacklogComplete)
 		if w.Skewed {
@@ -67,7 +67,7 @@ func (a *app) printWorkers(output outputFormat, job operations.Job) error {
 		p.rows = append(p.rows, []string{
 			fmt.Sprintf("%d/%d", w.Worker, w.Of), owner, cmp.Or(w.Instance, "-"), strconv.FormatInt(w.Epoch, 10),
 			time.Duration(w.OwnerSeconds * float64(time.Second)).Round(time.Second).String(), lease, backlog, age(w.OldestSeconds),
-			rate(w.RowsPerSecond), progress, cmp.Or(w.Problem, "-"),
+			rate(w.RowsPerSecond), ago(w.ProgressAt), problem(wrong),
 		})
 	}
 	return a.print(output, p)
@@ -90,23 +90,26 @@ an owner any more, the new ones begin. Nothing is lost or sent twice. With a dea
 waits for the end of its lease, and for an instance that reads from the broker what the dead one had sent. It goes on by
 itself; --wait only watches.`,
 		Example: `  modulo workers set outbox 8 --wait
-  modulo workers set outbox --abort`,
+  modulo workers set outbox 8 --abort`,
 		Args: cobra.RangeArgs(1, 2),
 	}
 	cmd.Flags().BoolVar(&flags.wait, "wait", false, "wait until the new number is in force, and show the progress")
-	cmd.Flags().BoolVar(&flags.abort, "abort", false, "take back a change that is not yet in force")
+	cmd.Flags().BoolVar(&flags.abort, "abort", false, "take back a change that is not yet in force; with K only a change to K")
 	cmd.Flags().DurationVar(&flags.timeout, "timeout", 5*time.Minute, "how long --wait waits")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if flags.abort != (len(args) == 1) {
-			return exit(exitUsage, errors.New("workers set: want either K or --abort"))
+		k := 0
+		switch {
+		case len(args) == 2:
+			var err error
+			if k, err = strconv.Atoi(args[1]); err != nil || k < 1 || k > jobs.MaxWorkers {
+				return exit(exitUsage, fmt.Errorf("workers set: K %q is not within 1 and %d", args[1], jobs.MaxWorkers))
+			}
+		case !flags.abort:
+			return exit(exitUsage, errors.New("workers set: want K or --abort"))
 		}
 		return a.withConsole(cmd.Context(), func(c *operations.Console) error {
 			if flags.abort {
-				return a.abortChange(cmd.Context(), c, args[0], flags.actor())
-			}
-			k, err := strconv.Atoi(args[1])
-			if err != nil || k < 1 || k > jobs.MaxWorkers {
-				return exit(exitUsage, fmt.Errorf("workers set: K %q is not within 1 and %d", args[1], jobs.MaxWorkers))
+				return a.abortChange(cmd.Context(), c, store.WorkersChange{Job: args[0], Workers: k}, flags.actor())
 			}
 			return a.setWorkers(cmd.Context(), c, args[0], k, flags)
 		})
@@ -115,8 +118,9 @@ itself; --wait only watches.`,
 	return cmd
 }
 
-func (a *app) abortChange(ctx context.Context, c *operations.Console, job string, by store.Actor) error {
-	aborted, err := c.AbortChange(ctx, by, job)
+func (a *app) abortChange(ctx context.Context, c *operations.Console, change store.WorkersChange, by store.Actor) error {
+	job := change.Job
+	aborted, err := c.AbortChange(ctx, by, change)
 	if err == nil && !aborted {
 		err = exit(exitRefused, fmt.Errorf("job %s is not being changed", job))
 	}

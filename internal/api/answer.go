@@ -89,6 +89,9 @@ func problemOf(err error) (status int, detail string) {
 	if no, ok := errors.AsType[*store.CountError](err); ok {
 		return http.StatusConflict, no.Error()
 	}
+	if no, ok := errors.AsType[*store.RepairingError](err); ok {
+		return http.StatusConflict, no.Error()
+	}
 	switch {
 	case errors.Is(err, operations.ErrBusy):
 		return http.StatusServiceUnavailable, err.Error()

@@ -255,7 +255,9 @@ func changes(f *fixture) {
 	f.ask(400, "POST", "/jobs/{job}/workers", "job=outbox", `{"wrokers": 4}`)
 	f.ask(202, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 4, "if_generation": 1}`)
 	f.ask(409, "POST", "/jobs/{job}/workers", "job=outbox", `{"workers": 5}`)
-	f.ask(200, "POST", "/jobs/{job}/abort-change", "job=outbox", `{}`)
+	f.ask(409, "POST", "/jobs/{job}/abort-change", "job=outbox", `{"if_changing_to": 5, "if_generation": 1}`)
+	f.ask(409, "POST", "/jobs/{job}/abort-change", "job=outbox", `{"if_generation": 2}`)
+	f.ask(200, "POST", "/jobs/{job}/abort-change", "job=outbox", `{"if_changing_to": 4, "if_generation": 1}`)
 	f.ask(409, "POST", "/jobs/{job}/abort-change", "job=outbox", `{}`)
 	if n := f.ask(200, "POST", "/jobs/{job}/reset-tokens", "job=outbox", `{"worker": 1}`); n["reset"] != 1.0 {
 		f.t.Errorf("reset %v", n)
@@ -266,6 +268,11 @@ func changes(f *fixture) {
 	f.ask(400, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"ids": []}`)
 	f.ask(400, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"ids": [3], "reason": "\u0000"}`)
 	f.ask(413, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"reason": "`+strings.Repeat("x", 70_000)+`"}`)
+	f.exec(`insert into modulo.audit (who, action, job, result) values ('bob', 'retry rows', 'outbox', 'under way')`)
+	if p := f.ask(409, "POST", "/jobs/{job}/failures/discard", "job=outbox", `{}`); !strings.HasPrefix(p["detail"].(string), `bob does "retry rows" of job outbox`) {
+		f.t.Errorf("beside bob's repair: %v", p)
+	}
+	f.exec(`delete from modulo.audit where who = 'bob'`)
 	retried := f.ask(200, "POST", "/jobs/{job}/failures/retry", "job=outbox", `{"expect_count": 1, "ids": [3], "reason": "put right"}`)
 	if retried["done"] != 1.0 || retried["result"] != "done" {
 		f.t.Errorf("retried %v", retried)

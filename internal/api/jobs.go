@@ -84,11 +84,16 @@ func setWorkers(r *request) (any, error) {
 }
 
 func abortChange(r *request) (any, error) {
-	want, err := body[reasonBody](r)
+	want, err := body[struct {
+		IfChangingTo int    `json:"if_changing_to"`
+		IfGeneration int64  `json:"if_generation"`
+		Reason       string `json:"reason"`
+	}](r)
 	if err != nil {
 		return nil, err
 	}
-	aborted, err := r.console.AbortChange(r.Context(), r.actor(want.Reason), r.PathValue("job"))
+	aborted, err := r.console.AbortChange(r.Context(), r.actor(want.Reason),
+		store.WorkersChange{Job: r.PathValue("job"), Workers: want.IfChangingTo, IfGeneration: want.IfGeneration})
 	if err != nil {
 		return nil, err
 	}

@@ -58,7 +58,12 @@ func (d *Dashboard) changeWorkers(_ http.ResponseWriter, r *http.Request) (strin
 }
 
 func (d *Dashboard) abortChange(_ http.ResponseWriter, r *http.Request) (string, error) {
-	_, err := d.Console.AbortChange(r.Context(), d.actor(r), r.PathValue("job"))
+	to, err := strconv.Atoi(r.PostFormValue("to"))
+	generation, wrong := strconv.ParseInt(r.PostFormValue("generation"), 10, 64)
+	if err != nil || wrong != nil {
+		return "", &formError{"The change that was looked at is missing."}
+	}
+	_, err = d.Console.AbortChange(r.Context(), d.actor(r), store.WorkersChange{Job: r.PathValue("job"), Workers: to, IfGeneration: generation})
 	return d.after(r, "aborted"), err
 }
 

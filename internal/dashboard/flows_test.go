@@ -74,6 +74,11 @@ func TestChangeUnderLoad(t *testing.T) {
 	if answer.code != http.StatusConflict || !strings.Contains(answer.text, "somebody else has changed its workers") {
 		t.Errorf("another generation: %d %s", answer.code, answer.text)
 	}
+	for want, form := range map[int]url.Values{http.StatusBadRequest: {}, http.StatusConflict: {"to": {"7"}, "generation": {"1"}}} {
+		if answer := s.post("/jobs/outbox/workers/abort", form); answer.code != want {
+			t.Errorf("taking back %v: %d %s", form, answer.code, answer.text)
+		}
+	}
 }
 
 // answer is what a request got.
@@ -191,6 +196,7 @@ func TestReadOnly(t *testing.T) {
 		"/jobs/outbox/pause":          {},
 		"/jobs/outbox/trigger":        {},
 		"/jobs/outbox/workers":        {"to": {"4"}, "generation": {"1"}},
+		"/jobs/outbox/workers/abort":  {"to": {"4"}, "generation": {"1"}},
 		"/jobs/outbox/failed/retry":   {"expect": {"1"}},
 		"/jobs/outbox/failed/discard": {"expect": {"1"}, "sure": {"yes"}},
 		"/settings/doctor":            {},

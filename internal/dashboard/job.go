@@ -52,6 +52,7 @@ type workerLine struct {
 type change struct {
 	Title     string
 	From      int64 // generation
+	To        int   // workers
 	Steps     []step
 	Released  int
 	Of        int
@@ -202,7 +203,7 @@ func skewHint(j operations.Job) string {
 
 // changeOf tells how far a change of K is. Who has just asked for one, in the generation since, also sees its end.
 func changeOf(j operations.Job, since string) *change {
-	c := &change{From: j.Generation, Released: j.Released, Of: j.Workers, Abortable: true}
+	c := &change{From: j.Generation, To: j.ChangingTo, Released: j.Released, Of: j.Workers, Abortable: true}
 	before, err := strconv.ParseInt(since, 10, 64)
 	switch {
 	case j.ChangingTo != 0:

@@ -54,6 +54,7 @@ func explain(err error) (code int, title, text string) {
 	changing, isChanging := errors.AsType[*store.ChangingError](err)
 	generation, isGeneration := errors.AsType[*store.GenerationError](err)
 	counted, isCounted := errors.AsType[*store.CountError](err)
+	repairing, isRepairing := errors.AsType[*store.RepairingError](err)
 	switch {
 	case errors.Is(err, errClosed):
 		return http.StatusServiceUnavailable, "This instance is starting, or stopping", "It waits for the database and checks its jobs, or it lets its workers go. Reload in a moment."
@@ -74,6 +75,8 @@ func explain(err error) (code int, title, text string) {
 	case isCounted:
 		return http.StatusConflict, "The number of rows has changed", fmt.Sprintf("You saw %s, now %s. Nothing was done: look again and decide anew.",
 			plural(counted.Want, "row", "rows"), verb(counted.Have, "1 row matches", count(counted.Have)+" rows match"))
+	case isRepairing:
+		return http.StatusConflict, "Somebody else is repairing rows of this job", repairing.Error() + ". Nothing was done by you."
 	case errors.Is(err, operations.ErrBusy):
 		return http.StatusServiceUnavailable, "Too much at a time", err.Error()
 	case store.IsUnreachable(err), errors.Is(err, context.DeadlineExceeded):

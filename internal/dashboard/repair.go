@@ -141,6 +141,9 @@ func (d *Dashboard) readOperation(r *http.Request) (frame, error) {
 	if page.Ended {
 		page.Took = span(e.EndedAt.Sub(e.At))
 		page.Meaning = "The workers deal with the rows now: what fails again comes back to the list."
+		if strings.HasPrefix(e.Result, "ended early") {
+			page.Meaning = "The workers deal with these rows; the others are still in the list: begin again to go on."
+		}
 	}
 	return frame{Title: e.Action + " of " + e.Job, Job: e.Job, Tab: "Failed rows", Command: "modulo audit", Page: page}, nil
 }

@@ -103,13 +103,13 @@ func (c *Console) Change(ctx context.Context, job string) (Change, error) {
 	return changeOf(control), err
 }
 
-// AbortChange takes a change of K back that is not yet in force; false: there was none.
-func (c *Console) AbortChange(ctx context.Context, by store.Actor, job string) (bool, error) {
-	if _, err := c.DB.Control(ctx, job); err != nil {
+// AbortChange takes a change of K back that is not yet in force; false: there was none. Errors as store.Operator.AbortChange.
+func (c *Console) AbortChange(ctx context.Context, by store.Actor, change store.WorkersChange) (bool, error) {
+	if _, err := c.DB.Control(ctx, change.Job); err != nil {
 		return false, err
 	}
 	defer c.forget()
-	return c.DB.As(by).AbortChange(ctx, job)
+	return c.DB.As(by).AbortChange(ctx, change)
 }
 
 // Pause stops a job in all instances, or lets it go on; store.ErrNoJob where it was never run.

@@ -100,30 +100,55 @@ func (c *Console) StartRepair(ctx context.Context, by store.Actor, request Repai
 // errStopped is why a repair of this process ended early.
 var errStopped = errors.New("the instance that did it was stopped")
 
-// repairQueued does queued repairs until ctx ends. What waits then is noted as not done.
+// waitingTold is how often repairs that wait for their turn say that they are not dead; see store.Repairing.
+const waitingTold = 10 * time.Second
+
+// repairQueued does queued repairs, one after the other, until ctx ends. What waits then is noted as not done.
 func (c *Console) repairQueued(ctx context.Context) {
+	var waiting []*queued // one per job at most
 	for {
-		select {
-		case <-ctx.Done():
-			c.abortQueued(ctx)
-			return
-		case q := <-c.queue:
-			done := repairedOf(q.repair)
-			if _, err := q.repair.Run(ctx, func(r *store.Repairing) { done = repairedOf(r) }); err != nil {
-				done.Ended, done.Result = true, "ended early: "+err.Error()
+		if len(waiting) == 0 {
+			select {
+			case q := <-c.queue:
+				waiting = append(waiting, q)
+			case <-ctx.Done():
 			}
-			q.ended <- done
 		}
+		waiting = c.dequeue(waiting)
+		if ctx.Err() != nil {
+			for _, q := range waiting {
+				_ = q.repair.Abort(ctx, errStopped) // else it is taken for dead in a minute, with as much done as was
+			}
+			return
+		}
+		first, told := waiting[0], time.Now()
+		waiting = waiting[1:]
+		done := repairedOf(first.repair)
+		_, err := first.repair.Run(ctx, func(r *store.Repairing) {
+			done = repairedOf(r)
+			if time.Since(told) < waitingTold {
+				return
+			}
+			told, waiting = time.Now(), c.dequeue(waiting)
+			for _, q := range waiting {
+				_ = q.repair.Wait(ctx) // else its next chunk is refused
+			}
+		})
+		if err != nil {
+			done.Ended, done.Result = true, "ended early: "+err.Error()
+		}
+		first.ended <- done
 	}
 }
 
-func (c *Console) abortQueued(ctx context.Context) {
+// dequeue adds what came since to what waits.
+func (c *Console) dequeue(waiting []*queued) []*queued {
 	for {
 		select {
 		case q := <-c.queue:
-			_ = q.repair.Abort(ctx, errStopped) // else it stays under way, with as much done as was
+			waiting = append(waiting, q)
 		default:
-			return
+			return waiting
 		}
 	}
 }
