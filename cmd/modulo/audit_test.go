@@ -47,3 +47,16 @@ func TestAuditOfStatedWorkers(t *testing.T) {
 		t.Errorf("audit:\n%s", audit)
 	}
 }
+
+// TestOthersAtWork: what somebody else has under way is neither doubled nor taken back.
+func TestOthersAtWork(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exits(0, "once", "--workers", "2")
+	f.exec(`update modulo.jobs set next_workers = 8`)
+	f.exec(`insert into modulo.audit (who, action, job, result) values ('bob', 'retry rows', 'outbox', 'under way')`)
+	f.refuses(exitRefused, []string{`bob does "retry rows"`, "look again"}, "rows", "discard", "outbox", "--yes")
+	f.refuses(exitRefused, []string{"from 2 to 8 workers by somebody else"}, "workers", "set", "outbox", "5", "--abort")
+	f.ok("workers", "set", "outbox", "8", "--abort")
+	f.refuses(exitRefused, []string{"is not being changed"}, "workers", "set", "outbox", "--abort")
+}
