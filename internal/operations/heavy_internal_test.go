@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"modulo/jobs"
 	"modulo/store"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestHeavy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := New(Config{})
+		c := New(Config{Jobs: []*jobs.Job{{Name: "outbox"}}})
 		read, under := make(chan struct{}), 0
 		for range maxHeavy + 1 {
 			go func() {
