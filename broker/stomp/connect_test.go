@@ -287,9 +287,9 @@ func TestLogin(t *testing.T) {
 			t.Errorf("login %q: an explanation in %d of 30 times", login, told)
 		}
 	}
-	if after := descriptors(t); after > before+20 { // other tests run too
-		t.Errorf("%d descriptors, %d before 90 refused logins", after, before)
-	}
+	brokertest.Await(t, "the end of the connections of 90 refused logins", func() bool {
+		return descriptors(t) <= before+40 // other tests run too, and close theirs
+	})
 }
 
 // descriptors counts the open files and sockets of this process.
