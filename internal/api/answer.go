@@ -145,7 +145,7 @@ func checkTexts(body []byte) error {
 		if err != nil {
 			return nil // at its end, or where decoding it tells what is wrong
 		}
-		if text, ok := token.(string); ok && !storable(text) {
+		if text, ok := token.(string); ok && !store.TakesText(text) {
 			return bad("body: a text with NUL")
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"modulo/internal/guard"
 	"modulo/internal/operations"
+	"modulo/store"
 )
 
 // answerTime is how long the work for one answer may take.
@@ -76,7 +77,7 @@ func (a *API) routes() []route {
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !storable(r.URL.Path) {
+	if !store.TakesText(r.URL.Path) {
 		guard.Refuse(w, r, http.StatusNotFound, "the path is no text: nothing has such a name")
 		return
 	}

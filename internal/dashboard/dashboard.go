@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
-	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 
@@ -99,21 +98,18 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.problem(w, r, errClosed)
 		return
 	}
-	if !storable(r.URL.Path) {
+	if !store.TakesText(r.URL.Path) {
 		d.problem(w, r, errNotFound)
 		return
 	}
 	d.mux.ServeHTTP(w, r)
 }
 
-// storable says that the database takes a text.
-func storable(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
-
 // checkTexts refuses what the database would not take.
 func checkTexts(fields url.Values) error {
 	for _, texts := range fields {
 		for _, text := range texts {
-			if !storable(text) {
+			if !store.TakesText(text) {
 				return &formError{"A text is not UTF-8, or holds a NUL."}
 			}
 		}
