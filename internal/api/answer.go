@@ -80,16 +80,7 @@ func problemOf(err error) (status int, detail string) {
 	if wrong, ok := errors.AsType[*operations.UnconfiguredError](err); ok {
 		return http.StatusNotFound, wrong.Error()
 	}
-	if no, ok := errors.AsType[*store.ChangingError](err); ok {
-		return http.StatusConflict, no.Error()
-	}
-	if no, ok := errors.AsType[*store.GenerationError](err); ok {
-		return http.StatusConflict, no.Error()
-	}
-	if no, ok := errors.AsType[*store.CountError](err); ok {
-		return http.StatusConflict, no.Error()
-	}
-	if no, ok := errors.AsType[*store.RepairingError](err); ok {
+	if no, ok := errors.AsType[store.Refusal](err); ok {
 		return http.StatusConflict, no.Error()
 	}
 	switch {
