@@ -111,10 +111,8 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 // sharing says which rows are whose.
 func (d *Dashboard) sharing(j operations.Job) string {
 	by := "id"
-	for _, definition := range d.Console.Jobs {
-		if column := definition.Source.ShardBy; definition.Name == j.Job && column != "" {
-			by = "hash of " + column
-		}
+	if definition := d.Console.Definition(j.Job); definition != nil && definition.Source.ShardBy != "" {
+		by = "hash of " + definition.Source.ShardBy
 	}
 	return fmt.Sprintf("worker w sends the rows where %s %% %d = w", by, j.Workers)
 }

@@ -191,19 +191,18 @@ func (d *Dashboard) readPasses(r *http.Request) (frame, error) {
 
 // ahead lists the passes to come of a job that runs by cron; one that runs at intervals says all by its schedule.
 func (d *Dashboard) ahead(j operations.Job) []pointInTime {
+	definition := d.Console.Definition(j.Job)
+	if definition == nil || byInterval(j) || j.Paused {
+		return nil
+	}
 	var points []pointInTime
-	for _, definition := range d.Console.Jobs {
-		if definition.Name != j.Job || byInterval(j) || j.Paused {
-			continue
+	now := time.Now()
+	for at := now; len(points) < passesAhead; {
+		next, ok := definition.Schedule.Next(at)
+		if !ok {
+			break
 		}
-		now := time.Now()
-		for at := now; len(points) < passesAhead; {
-			next, ok := definition.Schedule.Next(at)
-			if !ok {
-				break
-			}
-			points, at = append(points, pointInTime{moment(now, next), exact(next)}), next
-		}
+		points, at = append(points, pointInTime{moment(now, next), exact(next)}), next
 	}
 	return points
 }

@@ -60,6 +60,9 @@ func (e *UnconfiguredError) Error() string {
 	return fmt.Sprintf("job %s is not in the configuration of this process: its table is not known here", e.Job)
 }
 
+// Definition is the job as it is configured; nil where it is not.
+func (c *Console) Definition(job string) *jobs.Job { return c.jobs[job] }
+
 func (c *Console) source(job string) (*store.Source, error) {
 	if source := c.Sources[job]; source != nil {
 		return source, nil
