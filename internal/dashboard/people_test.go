@@ -139,14 +139,21 @@ func TestLive(t *testing.T) {
 	look.silent()
 }
 
+// behind runs the program with a proxy before one of its servers, until a page says that all is well.
+func (s *stage) behind(server *string) (*faultproxy.Proxy, *tab) {
+	s.t.Helper()
+	proxy := s.through(server)
+	s.run("jobs: {outbox: {workers: 2}}")
+	look := s.open("/", browser.Look{})
+	look.shows("All is delivered")
+	return proxy, look
+}
+
 // TestSilentDatabase: the page says that the database does not answer, shows what it knew, and goes on with it afterwards.
 func TestSilentDatabase(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	proxy := s.through(&s.url)
-	s.run("jobs: {outbox: {workers: 2}}")
-	look := s.open("/", browser.Look{})
-	look.shows("All is delivered")
+	proxy, look := s.behind(&s.url)
 	old := s.open("/instances", browser.Look{})
 	old.awaits(`document.getElementById("refresh-state").textContent === "live"`)
 	proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}})
@@ -168,10 +175,7 @@ func TestSilentDatabase(t *testing.T) {
 func TestBrokerGone(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	proxy := s.through(&s.broker)
-	s.run("jobs: {outbox: {workers: 2}}")
-	look := s.open("/", browser.Look{})
-	look.shows("All is delivered")
+	proxy, look := s.behind(&s.broker)
 	proxy.Set(faultproxy.Faults{Refuse: true})
 	proxy.CutAll(faultproxy.RST)
 	s.insert(10)
