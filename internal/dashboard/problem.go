@@ -31,7 +31,7 @@ type problemPage struct {
 // problem answers with a page about an error.
 func (d *Dashboard) problem(w http.ResponseWriter, r *http.Request, err error) {
 	code, title, text := explain(err)
-	if code == http.StatusInternalServerError {
+	if code == http.StatusInternalServerError && r.Context().Err() == nil { // who has left breaks nothing
 		d.log(err, "dashboard: a request failed")
 	}
 	page := problemPage{mark: markOf(warn, title), Text: text, Links: []link{{Name: "Overview", Path: d.render.path("/")}}}
