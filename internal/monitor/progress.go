@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"modulo/jobs"
@@ -51,45 +52,60 @@ func (j *job) part(number int) {
 	delete(j.workers, number)
 }
 
-// Notes takes notes of progress for all instances to see: a *store.DB.
+// Notes takes notes of progress and passes for all instances to see: a *store.DB.
 type Notes interface {
 	NoteProgress(ctx context.Context, list []store.WorkerProgress) error
+	NotePasses(ctx context.Context, list []store.Pass) error
+	PrunePasses(ctx context.Context) error
 }
 
-// Tell writes down how far the workers of this instance are, until ctx ends, and then once more.
+// teller writes down what a monitor has noted. Not safe for concurrent use.
+type teller struct {
+	*Monitor
+	notes   Notes
+	failing bool      // the last try did not work
+	pruned  time.Time // when old passes were removed last
+}
+
+// Tell writes down how far the workers of this instance are and what their passes did, until ctx ends, and then once more.
 func (m *Monitor) Tell(ctx context.Context, notes Notes) {
 	ticker := time.NewTicker(progressInterval)
 	defer ticker.Stop()
-	failing := false
+	t := &teller{Monitor: m, notes: notes}
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
-			failing = !m.tell(ctx, notes, progressTimeout, failing) && ctx.Err() == nil // one that the end cut short is told below
+			t.tell(ctx, progressTimeout)
 		}
 	}
-	if !failing {
-		m.tell(context.WithoutCancel(ctx), notes, lastNoteTimeout, failing)
+	if !t.failing {
+		t.tell(context.WithoutCancel(ctx), lastNoteTimeout)
 	}
 }
 
-// tell writes what is due, and returns false if that does not work.
-func (m *Monitor) tell(ctx context.Context, notes Notes, timeout time.Duration, failing bool) bool {
-	list := m.untold(time.Now())
-	if len(list) == 0 {
-		return !failing
-	}
+// tell writes what is due. What cannot be written is told with the next notes.
+func (t *teller) tell(ctx context.Context, timeout time.Duration) {
 	call, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err := notes.NoteProgress(call, list)
-	if err == nil {
-		return true
+	err := errors.Join(t.tellProgress(call), t.tellPasses(call))
+	ended := ctx.Err() != nil // one that the end cut short is tried once more
+	if err != nil && !t.failing && !ended {
+		t.Log.Warn().Err(err).Msg("progress is not noted; rates, last progress and passes that others see are old")
 	}
-	m.untell(list)
-	if !failing && ctx.Err() == nil {
-		m.Log.Warn().Err(err).Msg("progress is not noted; rates and last progress that others see are old")
+	t.failing = err != nil && !ended
+}
+
+func (t *teller) tellProgress(ctx context.Context) error {
+	list := t.untold(time.Now())
+	if len(list) == 0 {
+		return nil
 	}
-	return false
+	err := t.notes.NoteProgress(ctx, list)
+	if err != nil {
+		t.untell(list)
+	}
+	return err
 }
 
 // untold returns the notes that are due and takes them for written.
