@@ -136,7 +136,7 @@ Every flag can also be given as an environment variable: --shutdown-timeout as M
 	root.AddCommand(
 		a.runCommand(), a.onceCommand(), a.demoCommand(), a.migrateCommand(), a.initCommand(),
 		a.statusCommand(), a.workersCommand(), a.pauseCommand(), a.resumeCommand(), a.triggerCommand(),
-		a.rowsCommand(), a.auditCommand(), a.doctorCommand(), a.configCommand(), a.benchCommand(), a.versionCommand(),
+		a.rowsCommand(), a.passesCommand(), a.auditCommand(), a.doctorCommand(), a.configCommand(), a.benchCommand(), a.versionCommand(),
 	)
 	root.SetIn(a.in)
 	root.SetOut(a.out)

@@ -53,6 +53,7 @@ func (a *API) routes() []route {
 		{"GET", "/jobs/{job}", job},
 		{"GET", "/jobs/{job}/history", history},
 		{"GET", "/jobs/{job}/passes", passes},
+		{"GET", "/jobs/{job}/passes/history", pastPasses},
 		{"GET", "/jobs/{job}/tokens", tokens},
 		{"GET", "/jobs/{job}/preview", preview},
 		{"GET", "/jobs/{job}/change", change},

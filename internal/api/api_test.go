@@ -71,6 +71,8 @@ func newFixture(t *testing.T, cfg guard.Config) *fixture {
 		  select 'outbox', 1, n, '00000000-0000-0000-0000-00000000000a', 8 + n from generate_series(0, 1) as n;
 		insert into modulo.tokens (job, number, lineage, made, problem) values ('outbox', 1, 'x', true, 'gone');
 		insert into modulo.progress (job, number, done, rate, progress_at, pass_at, problem) values ('outbox', 0, 7, 1.5, now(), now(), 'refused');
+		insert into modulo.passes select 'outbox', n, 'here', now() - n * interval '1 second', now(), 1, 5, 3, 3, 0, 0,
+		  (array['missed', 'complete', 'ended early'])[n + 2], case when n <> 0 then 'why' end from generate_series(-1, 1) as n;
 		insert into modulo.outbox (payload, type) select repeat('x', 50 * n), 'T' from generate_series(1, 5) as n;
 		insert into modulo.failures (job, row_id, event_id, attempts, next_attempt_at, failed_at, error_class, last_error)
 		  select 'outbox', id, event_id, 8, now(), now(), 'too_large', 'payload: ' || length(payload) || ' bytes' from modulo.outbox where id > 2`)
@@ -197,13 +199,24 @@ func reads(f *fixture) {
 		f.t.Errorf("job %v", job)
 	}
 	f.ask(404, "GET", "/jobs/{job}", "job=nonsense", "")
-	for _, part := range []string{"/history", "/passes", "/tokens", "/failures", "/failures/count", "/failures/groups"} {
+	for _, part := range []string{"/history", "/passes", "/passes/history", "/tokens", "/failures", "/failures/count", "/failures/groups"} {
 		f.ask(404, "GET", "/jobs/{job}"+part, "job=nonsense", "")
 	}
 	f.ask(404, "GET", "/jobs/{job}", "job=%00", "")
 	f.ask(404, "GET", "/jobs/{job}", "job=%ff", "")
 	f.ask(200, "GET", "/jobs/{job}/history", "job=outbox", "")
 	f.ask(200, "GET", "/jobs/{job}/passes", "job=outbox", "")
+	past := f.ask(200, "GET", "/jobs/{job}/passes/history", "job=outbox limit=2", "")
+	older := f.ask(200, "GET", "/jobs/{job}/passes/history", fmt.Sprintf("job=outbox limit=2 before=%v", past["next"]), "")
+	if first := past["passes"].([]any)[0].(map[string]any); len(past["passes"].([]any)) != 2 || len(older["passes"].([]any)) != 1 || older["next"] != nil || first["worker"] != nil || first["result"] != "missed" {
+		f.t.Errorf("past passes %v, older ones %v", past, older)
+	}
+	if trouble := f.ask(200, "GET", "/jobs/{job}/passes/history", "job=outbox worker=1 trouble=true", "")["passes"].([]any); len(trouble) != 1 {
+		f.t.Errorf("trouble %v", trouble)
+	}
+	for _, wrong := range []string{"before=x", "before=2026-01-02T15:04:05Z_99999999999", "worker=-2", "worker=1024", "trouble=yes"} {
+		f.ask(400, "GET", "/jobs/{job}/passes/history", "job=outbox "+wrong, "")
+	}
 	f.ask(200, "GET", "/jobs/{job}/tokens", "job=outbox", "")
 	if p := f.ask(200, "GET", "/jobs/{job}/preview", "job=outbox workers=4", ""); fmt.Sprint(p["rows"]) != "[0 1 1 0]" {
 		f.t.Errorf("preview %v", p)

@@ -36,14 +36,15 @@ type Dashboard struct {
 	closing   chan struct{} // closed when streams have to end
 	checkup   checkup
 
-	overviews shared[operations.Overview]
-	failures  shared[matches]
-	instances shared[[]operations.Instance]
-	passes    shared[[]operations.Pass]
-	audits    shared[operations.Audit]
-	entries   shared[operations.AuditEntry]
-	rows      shared[operations.Row]
-	previews  shared[operations.Preview]
+	overviews  shared[operations.Overview]
+	failures   shared[matches]
+	instances  shared[[]operations.Instance]
+	passes     shared[[]operations.Pass]
+	pastPasses shared[operations.PastPasses]
+	audits     shared[operations.Audit]
+	entries    shared[operations.AuditEntry]
+	rows       shared[operations.Row]
+	previews   shared[operations.Preview]
 }
 
 // New returns a dashboard.
@@ -55,12 +56,12 @@ func New(cfg Config) (*Dashboard, error) {
 	d := &Dashboard{Config: cfg, render: render, mux: http.NewServeMux(), closing: make(chan struct{})}
 	for pattern, s := range map[string]screen{
 		"/{$}":                           {"overview.html", []string{"verdict", "totals", "jobs"}, d.readOverview},
-		"/jobs/{job}":                    {"job.html", []string{"verdict", "actions", "change", "numbers", "workers"}, d.readJob},
+		"/jobs/{job}":                    {"job.html", []string{"verdict", "actions", "change", "numbers", "workers", "past"}, d.readJob},
 		"/jobs/{job}/workers":            {"workers.html", nil, d.readPreview},
 		"/jobs/{job}/failed":             {"failed.html", []string{"matches", "groups"}, d.readFailed},
 		"/jobs/{job}/failed/{repair}":    {"repair.html", nil, d.readRepair},
 		"/jobs/{job}/rows/{row}":         {"row.html", []string{"row"}, d.readRow},
-		"/jobs/{job}/passes":             {"passes.html", []string{"passes"}, d.readPasses},
+		"/jobs/{job}/passes":             {"passes.html", []string{"passes", "past"}, d.readPasses},
 		"/jobs/{job}/operations/{entry}": {"operation.html", []string{"operation"}, d.readOperation},
 		"/jobs/{job}/audit":              {"audit.html", []string{"audit"}, d.readAudit},
 		"/instances":                     {"instances.html", []string{"instances"}, d.readInstances},
@@ -212,6 +213,7 @@ func (d *Dashboard) forget() {
 	d.overviews.forget()
 	d.failures.forget()
 	d.passes.forget()
+	d.pastPasses.forget()
 	d.audits.forget()
 	d.entries.forget()
 	d.rows.forget()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"modulo/internal/operations"
+	"modulo/store"
 )
 
 // jobPage is the screen of one job with its workers.
@@ -26,6 +27,7 @@ type jobPage struct {
 	Skew      string
 	Sharing   string
 	Workers   []workerLine
+	Past      []pastLine
 }
 
 // chart is an hour of one number.
@@ -80,10 +82,12 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 		return frame{}, err
 	}
 	now := time.Now()
+	past := d.readPast(r.Context(), store.PassFilter{Job: j.Job, Limit: pastOfJob}, "") // the verdict says if it cannot be read
 	page := jobPage{
 		rights: rightsOf(r), Line: d.line(j, now), Verdict: d.render.verdictOf([]operations.Job{j}, o, now), Change: changeOf(j, r.URL.Query().Get("changed")),
 		Instances: plural(j.Instances, "instance runs it", "instances run it"), Eta: "nothing waits",
 		Delivered: plural(j.Done, "row delivered so far", "rows delivered so far"), Skew: skewHint(j),
+		Past: pastLines(past.Value.Passes),
 	}
 	if !byInterval(j) {
 		page.Schedule = j.Schedule

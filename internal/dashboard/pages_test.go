@@ -23,7 +23,8 @@ const hostile = `<script>document.title = "run"</script><img src=x onerror="docu
 var allPages = []string{
 	"/", "/jobs/outbox", "/jobs/outbox/workers?to=8", "/jobs/outbox/failed", "/jobs/outbox/failed?class=not_allowed",
 	"/jobs/outbox/failed?key=nobody", "/jobs/outbox/failed/retry?class=not_allowed", "/jobs/outbox/failed/discard", "/jobs/outbox/rows/%d",
-	"/jobs/outbox/rows/%d?payload=shown", "/jobs/outbox/operations/%d", "/jobs/outbox/passes", "/jobs/outbox/audit", "/jobs/nightly/passes", "/jobs/nightly",
+	"/jobs/outbox/rows/%d?payload=shown", "/jobs/outbox/operations/%d", "/jobs/outbox/passes", "/jobs/outbox/passes?only=trouble", "/jobs/outbox/passes?worker=1",
+	"/jobs/outbox/audit", "/jobs/nightly/passes", "/jobs/nightly",
 	"/instances", "/audit", "/settings", "/no/such/page",
 }
 
@@ -59,6 +60,11 @@ http: {payloads: true}
 	row := one[int64](s, "select row_id from modulo.failures where last_error like '%bad name%'")
 	look := s.open("/", browser.Look{})
 	entry := s.retryOne(look, row)
+	s.exec("insert into modulo.passes values ('outbox', -1, $1, now(), now(), 2, 0, 0, 0, 0, 0, 'missed', $1)", hostile)
+	look.visit("/jobs/outbox")
+	look.shows("Last passes")
+	look.awaits(`[...document.querySelectorAll("#past tbody .mark")].some((e) => e.textContent === "missed")`)
+	s.lookAtPasses(look)
 	look.visit("/settings")
 	look.click("#doctor")
 	look.shows("Run the checks again")
@@ -90,6 +96,19 @@ http: {payloads: true}
 	look.visit(fmt.Sprintf("/jobs/outbox/rows/%d?payload=shown", row))
 	look.awaits(fmt.Sprintf("document.getElementById('payload').textContent === %q", hostile))
 	look.silent()
+}
+
+// lookAtPasses finds what the passes did, of all workers and of one, and what went wrong.
+func (s *stage) lookAtPasses(t *tab) {
+	s.t.Helper()
+	const sent = `[...document.querySelectorAll("#past tbody td[data-label=Delivered]")].reduce((sum, e) => sum + Number(e.textContent), 0)`
+	t.visit("/jobs/outbox/passes")
+	t.awaits(sent + " === 300") // by the stream
+	t.click("#passes tbody th a")
+	t.awaits(sent + ` < 300 && document.querySelector("#past a[aria-current]").textContent === "Worker 0"`)
+	t.awaits(`[...document.querySelectorAll("#past tbody td[data-label=Worker]")].every((e) => e.textContent === "0")`)
+	t.click("#past .tabs li:nth-child(2) a")
+	t.awaits(`document.querySelectorAll("#past tbody tr").length === 1 && document.querySelector("#past .mark").textContent === "missed"`)
 }
 
 // retryOne makes an entry in the audit: a row is tried again, and fails again.

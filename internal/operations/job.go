@@ -74,17 +74,6 @@ type Worker struct {
 	LastPass      *Pass      `json:"last_pass"`
 }
 
-// Pass is the last pass of a worker.
-type Pass struct {
-	Job     string    `json:"job"`
-	Worker  int       `json:"worker"`
-	EndedAt time.Time `json:"ended_at"`
-	TookMS  int64     `json:"took_ms"`
-	Done    int       `json:"done"`
-	Failed  int       `json:"failed"`
-	Problem string    `json:"problem,omitempty"` // why it ended early
-}
-
 // Bounds of what counts as skewed: a worker that has twice its share, and rows enough for that to matter.
 const (
 	skewedShare = 2

@@ -119,6 +119,7 @@ func TestUnknownJob(t *testing.T) {
 			"count":        func() error { _, err := c.Count(t.Context(), f); return err },
 			"count repair": func() error { _, err := c.CountRepair(t.Context(), f); return err },
 			"passes":       func() error { _, err := c.Passes(t.Context(), name); return err },
+			"past passes":  func() error { _, err := c.PastPasses(t.Context(), store.PassFilter{Job: name}); return err },
 			"tokens":       func() error { _, err := c.Tokens(t.Context(), name); return err },
 			"reset tokens": func() error { _, err := c.ResetTokens(t.Context(), by, name, nil, false); return err },
 			"repair":       func() error { _, err := c.Repair(t.Context(), by, request, func(operations.Repaired) {}); return err },

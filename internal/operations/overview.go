@@ -83,22 +83,3 @@ func (c *Console) Instances(ctx context.Context) ([]Instance, error) {
 	}
 	return instances, nil
 }
-
-// Passes are the last passes of all workers of a job, of those that are known, the latest first in time.
-func (c *Console) Passes(ctx context.Context, job string) ([]Pass, error) {
-	if err := c.CheckJob(ctx, job); err != nil {
-		return nil, err
-	}
-	list, err := c.DB.Progress(ctx, job)
-	if err != nil {
-		return nil, err
-	}
-	passes := []Pass{}
-	for _, p := range list {
-		w := Worker{}
-		if w.progress(p); w.LastPass != nil {
-			passes = append(passes, *w.LastPass)
-		}
-	}
-	return passes, nil
-}

@@ -20,13 +20,13 @@ func pageLimit(asked int) int {
 	return asked
 }
 
-// cutPage cuts a list that was read with one entry more than a page has, and returns the id to go on behind; nil: this is
-// the last page.
-func cutPage[T any](list []T, limit int, id func(T) int64) ([]T, *int64) {
+// cutPage cuts a list that was read with one entry more than a page has, and returns the place to go on behind; nil: this
+// is the last page.
+func cutPage[T, P any](list []T, limit int, place func(T) P) ([]T, *P) {
 	if len(list) <= limit {
 		return list, nil
 	}
-	last := id(list[limit-1])
+	last := place(list[limit-1])
 	return list[:limit], &last
 }
 
