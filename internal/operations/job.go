@@ -219,9 +219,6 @@ func (c *Console) addBacklog(ctx context.Context, job *Job) error {
 	return nil
 }
 
-// BacklogLimit bounds what counting the pending rows of a job costs.
-const BacklogLimit = 1_000_000
-
 // backlog is what was counted last, or is counted now.
 func (c *Console) backlog(ctx context.Context, job string, workers int) (store.Backlog, time.Time, error) {
 	if c.Counted != nil {
@@ -234,7 +231,7 @@ func (c *Console) backlog(ctx context.Context, job string, workers int) (store.B
 		return store.Backlog{}, time.Time{}, err
 	}
 	if c.Counted == nil {
-		counted, err := source.Backlog(ctx, workers, BacklogLimit)
+		counted, err := source.Backlog(ctx, workers, store.BacklogLimit)
 		return counted, time.Now().UTC(), err
 	}
 	counted, err := c.countSoon(ctx, job, source, workers)
@@ -265,7 +262,7 @@ func (c *Console) countSoon(ctx context.Context, job string, source *store.Sourc
 	}
 	soon, cancel := context.WithTimeout(ctx, countLimit)
 	defer cancel()
-	counted, err := source.Backlog(soon, workers, previewLimit)
+	counted, err := source.Backlog(soon, workers, store.BacklogLimit)
 	if err != nil && soon.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("count the rows of %s: not done within %s", job, countLimit)
 	}
