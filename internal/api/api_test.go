@@ -247,8 +247,19 @@ func reads(f *fixture) {
 	if pending["body"] != strings.Repeat("x", 50) || pending["destination"] != "/queue/modulo.events" {
 		f.t.Errorf("message %v", pending)
 	}
-	if hidden := f.ask(200, "GET", "/jobs/{job}/rows/{row}", "job=outbox row=1", "")["message"].(map[string]any); hidden["body"] != nil || hidden["bytes"] != 50.0 {
+	for _, h := range pending["headers"].([]any) {
+		if header := h.(map[string]any); header["name"] == "type" && header["value"] != "T" {
+			f.t.Errorf("header %v", header)
+		}
+	}
+	hidden := f.ask(200, "GET", "/jobs/{job}/rows/{row}", "job=outbox row=1", "")["message"].(map[string]any)
+	if hidden["body"] != nil || hidden["bytes"] != 50.0 {
 		f.t.Errorf("without payload %v", hidden)
+	}
+	for _, h := range hidden["headers"].([]any) {
+		if header := h.(map[string]any); header["value"] != nil {
+			f.t.Errorf("without payload header %v", header)
+		}
 	}
 	f.ask(404, "GET", "/jobs/{job}/rows/{row}", "job=outbox row=99", "")
 	f.ask(200, "GET", "/instances", "", "")

@@ -147,15 +147,15 @@ type Message struct {
 
 // Header is a header of a Message.
 type Header struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
+	Name  string  `json:"name"`
+	Value *string `json:"value"` // null unless the body was asked for: it may hold as much of the row
 }
 
 // shownBody is how many bytes of a body are shown.
 const shownBody = 64 << 10
 
 // Row returns what is known of one row; store.ErrNoFailure where it neither failed nor is pending. The message comes
-// without its body unless payload says so.
+// without its body and the values of its headers unless payload says so.
 func (c *Console) Row(ctx context.Context, job string, id int64, payload bool) (Row, error) {
 	return heavily(ctx, c, func() (Row, error) { return c.row(ctx, job, id, payload) })
 }
@@ -219,9 +219,14 @@ var sentBy = map[string]bool{"worker": true, "epoch": true}
 func shown(m *jobs.Message, payload bool) *Message {
 	s := &Message{Destination: m.Destination, Bytes: len(m.Body), Binary: m.Binary}
 	for _, h := range m.Headers {
-		if !sentBy[h.Name] {
-			s.Headers = append(s.Headers, Header{h.Name, string(h.Value)})
+		if sentBy[h.Name] {
+			continue
 		}
+		header := Header{Name: h.Name}
+		if payload {
+			header.Value = new(string(h.Value))
+		}
+		s.Headers = append(s.Headers, header)
 	}
 	if !payload {
 		return s
