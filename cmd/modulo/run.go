@@ -122,9 +122,11 @@ func (s *service) runMonitored(ctx context.Context, o opening, settings []config
 	m := o.monitor
 	m.Runs()
 	defer context.AfterFunc(ctx, m.Stops)()
-	console := operations.New(operations.Config{
-		DB: s.db, Jobs: s.jobs, Sources: s.sources, Counted: m.Counted, Settings: settings,
-	})
+	shown := operations.Config{DB: s.db, Jobs: s.jobs, Sources: s.sources, Counted: m.Counted, Settings: settings}
+	if o.site != nil {
+		shown.Doctor = o.site.doctor
+	}
+	console := operations.New(shown)
 	if o.site != nil {
 		if err := o.site.open(console); err != nil {
 			return err

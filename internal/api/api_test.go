@@ -18,6 +18,7 @@ import (
 
 	"modulo/internal/api"
 	"modulo/internal/config"
+	"modulo/internal/doctor"
 	"modulo/internal/guard"
 	"modulo/internal/operations"
 	"modulo/internal/testservers"
@@ -84,6 +85,9 @@ func newFixture(t *testing.T, cfg guard.Config) *fixture {
 	console := operations.New(operations.Config{
 		DB: db, Jobs: []*jobs.Job{job}, Sources: map[string]*store.Source{"outbox": source},
 		Settings: []config.Setting{{Key: "http.listen", Value: ":8080", Origin: config.OriginFlag}},
+		Doctor: func(context.Context) doctor.Report {
+			return doctor.Report{{Group: "broker", Name: "login", Status: doctor.Failure, Check: "nobody is there", Hint: "look"}}
+		},
 	})
 	f.serve(cfg, func() *operations.Console { return console })
 	var watching sync.WaitGroup
@@ -265,6 +269,9 @@ func reads(f *fixture) {
 	f.ask(200, "GET", "/instances", "", "")
 	f.ask(200, "GET", "/settings", "", "")
 	f.ask(404, "GET", "/audit/{entry}", "entry=99", "")
+	if last := f.ask(200, "GET", "/doctor", "", ""); last["at"] != nil || len(last["findings"].([]any)) != 0 {
+		f.t.Errorf("checks before anybody asked: %v", last)
+	}
 }
 
 func changes(f *fixture) {
@@ -308,6 +315,11 @@ func changes(f *fixture) {
 	}
 	if h := f.ask(200, "GET", "/jobs/{job}/rows/{row}", "job=outbox row=3", "")["history"].([]any); len(h) != 1 {
 		f.t.Errorf("history %v", h)
+	}
+	f.ask(400, "POST", "/doctor", "", `{"canary": false}`)
+	made := f.ask(200, "POST", "/doctor", "", `{}`)
+	if last := f.ask(200, "GET", "/doctor", "", ""); made["at"] == nil || len(made["findings"].([]any)) != 1 || fmt.Sprint(last) != fmt.Sprint(made) {
+		f.t.Errorf("checks %v, the last ones %v", made, last)
 	}
 	page := f.ask(200, "GET", "/audit", "job=outbox limit=2", "")
 	if len(page["entries"].([]any)) != 2 || page["next"] == nil {

@@ -3,15 +3,12 @@
 package dashboard
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync/atomic"
 
 	"github.com/rs/zerolog"
 
-	"modulo/internal/doctor"
 	"modulo/internal/guard"
 	"modulo/internal/operations"
 	"modulo/store"
@@ -23,7 +20,6 @@ type Config struct {
 	Console *operations.Console
 	Prefix  string // of all addresses, as in "/modulo"; empty: none
 	Version string
-	Doctor  func(context.Context) doctor.Report // makes all checks, when somebody asks for them
 	Log     zerolog.Logger
 }
 
@@ -32,9 +28,8 @@ type Dashboard struct {
 	Config
 	render    *renderer
 	mux       *http.ServeMux
-	streaming atomic.Int64  // open streams
+	streaming streaming
 	closing   chan struct{} // closed when streams have to end
-	checkup   checkup
 
 	overviews  shared[operations.Overview]
 	failures   shared[matches]

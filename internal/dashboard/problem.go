@@ -77,6 +77,8 @@ func explain(err error) (code int, title, text string) {
 			plural(counted.Want, "row", "rows"), verb(counted.Have, "1 row matches", count(counted.Have)+" rows match"))
 	case isRepairing:
 		return http.StatusConflict, "Somebody else is repairing rows of this job", repairing.Error() + ". Nothing was done by you."
+	case errors.Is(err, operations.ErrExamining):
+		return http.StatusConflict, "Somebody else runs the checks", err.Error()
 	case errors.Is(err, operations.ErrBusy):
 		return http.StatusServiceUnavailable, "Too much at a time", err.Error()
 	case store.IsUnreachable(err), errors.Is(err, context.DeadlineExceeded):
