@@ -48,6 +48,14 @@ const countByStateSQL = `select count(*) filter (where failed_at is not null),
   count(*) filter (where failed_at is null and discarded_at is null)
 from modulo.failures where job = $1`
 
+// CountByState counts the failed rows of a job that wait for a person, and those that are tried again.
+func (db *DB) CountByState(ctx context.Context, job string) (failed, retrying int, err error) {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	err = db.pool.QueryRow(ctx, countByStateSQL, job).Scan(&failed, &retrying)
+	return failed, retrying, wrap("count failures "+job, err)
+}
+
 // backlog groups the first pending rows by worker. $1 is K, $2 the most rows to count.
 func (s *statements) backlog(created bool) string {
 	age := "null::timestamptz"
@@ -74,8 +82,9 @@ func (s *Source) Backlog(ctx context.Context, workers, limit int) (Backlog, erro
 	ctx, cancel := s.db.bounded(ctx)
 	defer cancel()
 	b := Backlog{Workers: make([]WorkerBacklog, workers), Aged: s.created}
-	if err := s.db.pool.QueryRow(ctx, countByStateSQL, s.sql.job).Scan(&b.Failed, &b.Retrying); err != nil {
-		return Backlog{}, fmt.Errorf("backlog %s: %w", s.sql.job, err)
+	var err error
+	if b.Failed, b.Retrying, err = s.db.CountByState(ctx, s.sql.job); err != nil {
+		return Backlog{}, err
 	}
 	rows, err := s.db.pool.Query(ctx, s.sql.backlog(s.created), int64(workers), int64(limit))
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -27,11 +28,11 @@ func (a *app) statusCommand() *cobra.Command {
 		}
 		err := a.withTables(cmd.Context(), args, func(c *operations.Console) error {
 			return a.watch(cmd.Context(), *every, *output, func(a *app) error {
-				overview, err := c.Overview(cmd.Context())
+				list, err := statusOf(cmd.Context(), c, args)
 				if err != nil {
 					return err
 				}
-				return a.printStatus(*output, overview.Jobs)
+				return a.printStatus(*output, list)
 			})
 		})
 		if _, ended := errors.AsType[signalled](err); ended && *every > 0 {
@@ -42,14 +43,28 @@ func (a *app) statusCommand() *cobra.Command {
 	return cmd
 }
 
+// statusOf looks at the named job, or at all.
+func statusOf(ctx context.Context, c *operations.Console, names []string) ([]operations.Job, error) {
+	if len(names) == 0 {
+		overview, err := c.Overview(ctx)
+		return overview.Jobs, err
+	}
+	job, err := c.Job(ctx, names[0])
+	return []operations.Job{job}, err
+}
+
 func (a *app) printStatus(output outputFormat, list []operations.Job) error {
 	p := printed{value: list, head: []string{"JOB", "STATE", "OWNED", "BACKLOG", "OLDEST", "ROWS/S", "FAILED", "RETRYING", "LAST PASS", "PROBLEM"}}
 	for _, job := range list {
 		if job.BacklogProblem != "" {
 			fmt.Fprintf(a.err, "the rows of %s are not counted: %s\n", job.Job, oneLine(job.BacklogProblem))
 		}
+		state, backlog := job.Text(), atLeast(job.Backlog, job.BacklogComplete)
+		if !job.Configured {
+			state, backlog = state+", not configured here", "-"
+		}
 		p.rows = append(p.rows, []string{
-			job.Job, job.Text(), fmt.Sprintf("%d/%d", job.Owned, job.Workers), atLeast(job.Backlog, job.BacklogComplete),
+			job.Job, state, fmt.Sprintf("%d/%d", job.Owned, job.Workers), backlog,
 			age(job.OldestSeconds), rate(job.RowsPerSecond), strconv.Itoa(job.Failed), strconv.Itoa(job.Retrying),
 			ago(job.PassAt), problem(jobProblem(job)),
 		})

@@ -95,6 +95,9 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 	if j.BacklogProblem != "" {
 		page.Eta = "it cannot be counted"
 	}
+	if !j.Configured {
+		page.Eta = "not configured here: look at an instance that runs it"
+	}
 	if j.Backlog > 0 {
 		page.Eta = "counted " + span(now.Sub(j.CountedAt)) + " ago"
 		if j.RowsPerSecond > 0 {
@@ -114,8 +117,11 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 
 // sharing says which rows are whose.
 func (d *Dashboard) sharing(j operations.Job) string {
-	by := "id"
-	if definition := d.Console.Definition(j.Job); definition != nil && definition.Source.ShardBy != "" {
+	definition, by := d.Console.Definition(j.Job), "id"
+	if definition == nil {
+		return "its table is not known here"
+	}
+	if definition.Source.ShardBy != "" {
 		by = "hash of " + definition.Source.ShardBy
 	}
 	return fmt.Sprintf("worker w sends the rows where %s %% %d = w", by, j.Workers)
@@ -133,6 +139,9 @@ func (d *Dashboard) charts(j operations.Job) []chart {
 		{"Backlog", backlogOf, whole},
 		{"Oldest pending row", oldestOf, age},
 		{"Failed rows", failedOf, whole},
+	}
+	if !j.Configured { // what waits is not counted
+		list = slices.Delete(list, 1, 3)
 	}
 	var charts []chart
 	for _, c := range list {
@@ -154,6 +163,9 @@ func workerLineOf(j operations.Job, w operations.Worker, most int, now time.Time
 	line := workerLine{
 		Number: w.Worker, State: workerMark(j, w, now), Problem: w.Problem, Backlog: count(w.Backlog), Rate: rate(w.RowsPerSecond),
 		Oldest: ageOf(j.Aged, w.Backlog, w.OldestSeconds), Progress: momentOf(now, w.ProgressAt), Lease: "–",
+	}
+	if !j.Configured {
+		line.Backlog, line.Oldest = "–", "–"
 	}
 	if w.LastPass != nil && line.Problem == "" {
 		line.Problem = w.LastPass.Problem

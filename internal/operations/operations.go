@@ -42,11 +42,13 @@ type Console struct {
 	last    Overview
 	// uncounted are the tables that could not be counted, by job.
 	uncounted map[string]uncounted
+	elsewhere map[string]elsewhere // failed rows of jobs that are not configured here
 }
 
 // New returns a console. Only Watch keeps the history and does queued repairs; all else works without it.
 func New(cfg Config) *Console {
 	c := &Console{Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued), uncounted: map[string]uncounted{}}
+	c.elsewhere = map[string]elsewhere{}
 	c.checkup.turn, c.checkup.last = make(chan struct{}, 1), Checkup{Findings: doctor.Report{}}
 	c.heavy, c.reading = make(chan struct{}, maxHeavy), make(chan struct{}, 1)
 	for _, job := range cfg.Jobs {

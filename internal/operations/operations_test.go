@@ -74,10 +74,13 @@ func TestBadTable(t *testing.T) {
 		"service":      func(string) (store.Backlog, time.Time, bool) { return store.Backlog{}, time.Time{}, false },
 	} {
 		o, err := operations.New(operations.Config{DB: c.DB, Jobs: c.Jobs, Sources: c.Sources, Counted: counted}).Overview(t.Context())
-		if err != nil || len(o.Jobs) != 2 {
+		if err != nil || len(o.Jobs) != 3 {
 			t.Fatalf("%s: %d jobs, %v", name, len(o.Jobs), err)
 		}
-		if bad, well := o.Jobs[0], o.Jobs[1]; bad.BacklogProblem == "" || bad.BacklogComplete || well.BacklogProblem != "" || !well.BacklogComplete {
+		if old := o.Jobs[1]; old.Job != "old" || old.Configured || old.Failed != 5000 || old.BacklogComplete {
+			t.Errorf("%s: %+v", name, old)
+		}
+		if bad, well := o.Jobs[0], o.Jobs[2]; bad.BacklogProblem == "" || bad.BacklogComplete || well.BacklogProblem != "" || !well.BacklogComplete {
 			t.Errorf("%s: %+v", name, o.Jobs)
 		}
 	}
