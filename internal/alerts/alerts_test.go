@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -68,9 +67,9 @@ func newScenery(t *testing.T) *scenery {
 	database, broker := testservers.Database(t), testservers.OwnBroker(t)
 	s := &scenery{t: t, broker: broker}
 	var listenURL string
-	s.databaseWay, s.databaseURL = way(t, database)
-	s.listenWay, listenURL = way(t, database)
-	s.brokerWay, s.brokerURL = way(t, broker.URL())
+	s.databaseWay, s.databaseURL = testservers.Through(t, database)
+	s.listenWay, listenURL = testservers.Through(t, database)
+	s.brokerWay, s.brokerURL = testservers.Through(t, broker.URL())
 	db, err := pgx.Connect(t.Context(), database)
 	if err != nil {
 		t.Fatal(err)
@@ -85,22 +84,6 @@ func newScenery(t *testing.T) *scenery {
 		t.Fatal(err)
 	}
 	return s
-}
-
-// way puts a proxy before the address of a URL.
-func way(t *testing.T, address string) (*faultproxy.Proxy, string) {
-	t.Helper()
-	parsed, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy, err := faultproxy.Start(parsed.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = proxy.Close() })
-	parsed.Host = proxy.Addr()
-	return proxy, parsed.String()
 }
 
 func (s *scenery) exec(sql string) {

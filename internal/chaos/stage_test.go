@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"testing"
 
@@ -58,27 +57,9 @@ func newStage(t testing.TB, database string, mq *local.ActiveMQ) *stage {
 // proxies puts a fault proxy before the database and one before the broker, as the program sees them.
 func (s *stage) proxies(t testing.TB) (database, broker *faultproxy.Proxy) {
 	t.Helper()
-	database, s.seenDatabase = startProxy(t, s.seenDatabase)
-	broker, s.seenBroker = startProxy(t, s.broker.URL())
+	database, s.seenDatabase = testservers.Through(t, s.seenDatabase)
+	broker, s.seenBroker = testservers.Through(t, s.broker.URL())
 	return database, broker
-}
-
-func startProxy(t testing.TB, target string) (proxy *faultproxy.Proxy, seen string) {
-	t.Helper()
-	u, err := url.Parse(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if proxy, err = faultproxy.Start(u.Host); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := proxy.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	u.Host = proxy.Addr()
-	return proxy, u.String()
 }
 
 // start runs the service on this stage.

@@ -7,6 +7,7 @@ import (
 
 	"modulo/internal/browser"
 	"modulo/internal/faultproxy"
+	"modulo/internal/testservers"
 )
 
 const pausedSQL = "select paused from modulo.jobs where job = 'outbox'"
@@ -143,7 +144,8 @@ func TestLive(t *testing.T) {
 func TestSilentDatabase(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	proxy := s.through(&s.url)
+	proxy, seen := testservers.Through(t, s.url)
+	s.url = seen
 	s.run("jobs: {outbox: {workers: 2}}")
 	look := s.open("/", browser.Look{})
 	look.shows("All is delivered")
@@ -168,7 +170,8 @@ func TestSilentDatabase(t *testing.T) {
 func TestBrokerGone(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	proxy := s.through(&s.broker)
+	proxy, seen := testservers.Through(t, s.broker)
+	s.broker = seen
 	s.run("jobs: {outbox: {workers: 2}}")
 	look := s.open("/", browser.Look{})
 	look.shows("All is delivered")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"modulo/internal/browser"
-	"modulo/internal/faultproxy"
 	"modulo/internal/programtest"
 	"modulo/internal/testservers"
 )
@@ -80,23 +78,6 @@ func (s *stage) run(config string, args ...string) {
 		return one[bool](s, "select coalesce(bool_and(owner is not null), false) from modulo.workers")
 	})
 	s.await("pages that know", func() bool { return !strings.Contains(s.ask(http.MethodGet, "/", nil).text, "has never run") })
-}
-
-// through puts a proxy before a server, and changes the URL that the program is going to be given.
-func (s *stage) through(server *string) *faultproxy.Proxy {
-	s.t.Helper()
-	address, err := url.Parse(*server)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	proxy, err := faultproxy.Start(address.Host)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { _ = proxy.Close() })
-	address.Host = proxy.Addr()
-	*server = address.String()
-	return proxy
 }
 
 func (s *stage) await(what string, holds func() bool) {
