@@ -266,7 +266,7 @@ func TestTokenFencesTheOldOwner(t *testing.T) {
 	zombie := f.publisher(proxy.Addr(), 1)
 	f.connect(zombie)
 	sent := f.publish(zombie, 2)
-	proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}})
+	proxy.Set(faultproxy.Silent())
 	outcome := make(chan error, 1)
 	messages, _ := f.messages(2)
 	go func() { outcome <- zombie.Publish(t.Context(), messages, nil) }() // awaited below

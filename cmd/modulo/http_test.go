@@ -188,9 +188,6 @@ func TestInfiniteCreatedAt(t *testing.T) {
 	running.awaitMetric(`modulo_rows_done_total{job="outbox"}`, 4)
 }
 
-// stalled is a network that carries nothing any more and tells nobody.
-var stalled = faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}}
-
 const quick = `
 ownership: {lease: 3s, heartbeat: 500ms, margin: 1s, tick: 200ms}
 database: {statement_timeout: 1s}
@@ -218,7 +215,7 @@ func TestOutages(t *testing.T) {
 	running.awaitMetric("modulo_broker_up", 1)
 	running.awaitMetric("modulo_broker_reconnects_total", 2)
 
-	for name, faults := range map[string]faultproxy.Faults{"silent": stalled, "gone": {Refuse: true}} {
+	for name, faults := range map[string]faultproxy.Faults{"silent": faultproxy.Silent(), "gone": {Refuse: true}} {
 		pg.Set(faults)
 		if faults.Refuse {
 			pg.CutAll(faultproxy.RST)

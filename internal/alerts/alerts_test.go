@@ -133,9 +133,6 @@ func (s *scenery) drained(tables ...string) {
 	}
 }
 
-// silent is a network that carries nothing any more and tells nobody.
-var silent = faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}}
-
 var alertNames = regexp.MustCompile(`(?m)^ *- alert: (\w+)$`)
 
 // TestAlertsFireAndClear: what each rule watches is broken on real servers, the alert fires, and clears when it is put right.
@@ -175,7 +172,7 @@ func TestAlertsFireAndClear(t *testing.T) {
 
 	delete(fired, "ModuloBrokerLost")
 	s.broker.Kill()
-	s.databaseWay.Set(silent)
+	s.databaseWay.Set(faultproxy.Silent())
 	p.awaitFired(fired, "ModuloBrokerLost", "ModuloDatabaseLost")
 	s.databaseWay.CutAll(faultproxy.RST)
 	s.databaseWay.Set(faultproxy.Faults{})

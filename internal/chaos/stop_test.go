@@ -60,7 +60,7 @@ func TestStopInOutage(t *testing.T) {
 	rng := programtest.Rand(t)
 
 	down := faultproxy.Faults{Refuse: true}
-	silent := faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}}
+	silent := faultproxy.Silent()
 	repeats := 0
 	for _, outage := range []struct {
 		name    string

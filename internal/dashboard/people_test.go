@@ -151,7 +151,7 @@ func TestSilentDatabase(t *testing.T) {
 	look.shows("All is delivered")
 	old := s.open("/instances", browser.Look{})
 	old.awaits(`document.getElementById("refresh-state").textContent === "live"`)
-	proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}})
+	proxy.Set(faultproxy.Silent())
 	look.shows("The database does not answer")
 	look.shows("What you see was read")
 	look.awaits(`document.getElementById("job-outbox")`)

@@ -56,7 +56,7 @@ func (l *line) breakSilently() error {
 	if l.cable != nil {
 		return l.cable.breakSilently()
 	}
-	l.proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}})
+	l.proxy.Set(faultproxy.Silent())
 	return nil
 }
 
