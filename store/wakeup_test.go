@@ -173,7 +173,7 @@ func TestAnnounceOnOutbox(t *testing.T) {
 		t.Fatalf("without the right: %v", problem)
 	}
 
-	holder := connect(t, f.url)
+	holder := testservers.Connect(t, f.url)
 	if _, err := holder.Exec(t.Context(), "begin; "+insertSQL); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package alerts
 
 import (
-	"context"
 	"encoding/json"
 	"maps"
 	"os"
@@ -65,17 +64,11 @@ type scenery struct {
 func newScenery(t *testing.T) *scenery {
 	t.Helper()
 	database, broker := testservers.Database(t), testservers.OwnBroker(t)
-	s := &scenery{t: t, broker: broker}
+	s := &scenery{t: t, db: testservers.Connect(t, database), broker: broker}
 	var listenURL string
 	s.databaseWay, s.databaseURL = testservers.Through(t, database)
 	s.listenWay, listenURL = testservers.Through(t, database)
 	s.brokerWay, s.brokerURL = testservers.Through(t, broker.URL())
-	db, err := pgx.Connect(t.Context(), database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close(context.Background()) })
-	s.db = db
 	s.exec(ownTables)
 	text := strings.NewReplacer("DATABASE", database, "LISTEN", listenURL, "BROKER", broker.URL()).Replace(settings)
 	text = jobOnTable.ReplaceAllString(text, `  $1: $2 source: {table: $1, id: id, where: "sent_at is null"}, done: {set: "sent_at = now()"}`)

@@ -45,11 +45,7 @@ func newStage(t testing.TB) *stage {
 	t.Cleanup(cancel)
 	s := &stage{t: t, limit: patience, ctx: ctx, url: testservers.Database(t), broker: testservers.Broker(t).URL()}
 	s.queue = "/queue/dashboard." + strings.ReplaceAll(t.Name(), "/", ".")
-	var err error
-	if s.db, err = pgx.Connect(ctx, s.url); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.db.Close(context.Background()) })
+	s.db = testservers.Connect(t, s.url)
 	return s
 }
 
