@@ -1,14 +1,12 @@
 package programtest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -128,43 +126,25 @@ func (p *Process) Stop(limit time.Duration) error {
 	return err
 }
 
-// Log keeps what a process writes to stderr.
-type Log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (l *Log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
+// Log is what a process writes to stderr.
+type Log struct{ local.Output }
 
 // Has says whether the text was written.
-func (l *Log) Has(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Contains(l.text.Bytes(), []byte(text))
-}
+func (l *Log) Has(text string) bool { return strings.Contains(l.String(), text) }
 
 // tailLines is how much of a log helps to see why a process ended.
 const tailLines = 30
 
 // Tail is the last lines.
 func (l *Log) Tail() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	lines := strings.Split(strings.TrimSpace(l.text.String()), "\n")
+	lines := strings.Split(strings.TrimSpace(l.String()), "\n")
 	return strings.Join(lines[max(0, len(lines)-tailLines):], "\n")
 }
 
 // Story is the log, as JSON, without the lines of single passes.
 func (l *Log) Story() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	var story strings.Builder
-	for line := range strings.Lines(l.text.String()) {
+	for line := range strings.Lines(l.String()) {
 		if !strings.Contains(line, `"message":"pass"`) {
 			story.WriteString(line)
 		}
