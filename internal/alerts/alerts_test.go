@@ -89,13 +89,8 @@ func (s *scenery) exec(sql string) {
 // command runs the program to its end.
 func (s *scenery) command(args ...string) {
 	s.t.Helper()
-	out, code, err := programtest.Run(s.t.Context(), append(args, "--config", s.config)...)
-	if err != nil || code != 0 {
-		s.t.Fatalf("modulo %v: exit code %d, %v\n%s", args, code, err, out)
-	}
+	programtest.Do(s.t, append(args, "--config", s.config)...)
 }
-
-var listens = regexp.MustCompile(`"address":"([^"]+)","time":"[^"]*","message":"http listens`)
 
 // run starts an instance and returns where its metrics are.
 func (s *scenery) run(args ...string) (p *programtest.Process, address string) {
@@ -105,14 +100,7 @@ func (s *scenery) run(args ...string) (p *programtest.Process, address string) {
 		s.t.Fatal(err)
 	}
 	p.EndWith(s.t)
-	programtest.Within(s.t, patience, "the address of an instance", func() (bool, error) {
-		found := listens.FindStringSubmatch(p.Log.Story())
-		if found != nil {
-			address = found[1]
-		}
-		return found != nil, nil
-	})
-	return p, address
+	return p, p.Address(s.t, patience)
 }
 
 // drained waits until the tables have no pending row.

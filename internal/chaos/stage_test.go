@@ -43,9 +43,7 @@ func ownDatabase(t testing.TB) (pg *local.Postgres, database string) {
 	t.Helper()
 	pg = testservers.OwnPostgres(t, local.PostgresConfig{})
 	database = pg.URL("postgres")
-	if out, code, err := programtest.Run(t.Context(), "migrate", "up", "--database-url", database); err != nil || code != 0 {
-		t.Fatalf("migrate up: exit code %d, %v\n%s", code, err, out)
-	}
+	programtest.Do(t, "migrate", "up", "--database-url", database)
 	return pg, database
 }
 

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -62,14 +61,8 @@ func (s *stage) run(config string, args ...string) {
 		s.t.Fatal(err)
 	}
 	s.program.EndWith(s.t)
-	address := regexp.MustCompile(`"address":"([^"]+)"`)
-	s.await("an address", func() bool {
-		found := address.FindStringSubmatch(s.program.Log.Story())
-		if found != nil {
-			s.site = "http://" + found[1]
-		}
-		return found != nil && s.program.Log.Has("service starts")
-	})
+	s.site = "http://" + s.program.Address(s.t, s.limit)
+	s.await("a start", func() bool { return s.program.Log.Has("service starts") })
 	s.await("owners", func() bool {
 		return one[bool](s, "select coalesce(bool_and(owner is not null), false) from modulo.workers")
 	})

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -88,10 +87,7 @@ func (s *stage) start(args ...string) *programtest.Process {
 // command runs another command of the program.
 func (s *stage) command(args ...string) {
 	s.t.Helper()
-	out, code, err := programtest.Run(s.t.Context(), append(args, "--config", s.config, "--database-url", s.url)...)
-	if err != nil || code != 0 {
-		s.t.Fatalf("modulo %s: exit code %d, %v\n%s", strings.Join(args, " "), code, err, out)
-	}
+	programtest.Do(s.t, append(args, "--config", s.config, "--database-url", s.url)...)
 }
 
 // await waits for a condition of the database; the query returns a boolean.

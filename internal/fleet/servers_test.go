@@ -24,9 +24,7 @@ func newFleetWithServers(t *testing.T, lease, tick time.Duration) *fleet {
 	t.Helper()
 	s := &servers{testservers.OwnPostgres(t, local.PostgresConfig{}), testservers.OwnBroker(t)}
 	database := s.postgres.URL("postgres")
-	if out, code, err := programtest.Run(t.Context(), "migrate", "up", "--database-url", database); err != nil || code != 0 {
-		t.Fatalf("migrate up: exit code %d, %v\n%s", code, err, out)
-	}
+	programtest.Do(t, "migrate", "up", "--database-url", database)
 	f := &fleet{t: t, url: database, brokerURL: s.broker.URL(), servers: s}
 	f.prepare(database, lease, tick)
 	return f

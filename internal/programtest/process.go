@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +45,21 @@ func launch(cmd *exec.Cmd) (p *Process, err error) {
 	return p, nil
 }
 
+var listens = regexp.MustCompile(`"address":"([^"]+)","time":"[^"]*","message":"http listens`)
+
+// Address waits until a service, whose log is JSON, says where it answers, "host:port".
+func (p *Process) Address(t testing.TB, limit time.Duration) (address string) {
+	t.Helper()
+	Within(t, limit, "the address of the service", func() (bool, error) {
+		found := listens.FindStringSubmatch(p.Log.String())
+		if found != nil {
+			address = found[1]
+		}
+		return found != nil, nil
+	})
+	return address
+}
+
 // EndWith kills the process after the test, if it still runs, and logs its story if the test failed.
 func (p *Process) EndWith(t testing.TB) {
 	t.Cleanup(func() {
@@ -63,6 +79,16 @@ func Run(ctx context.Context, args ...string) (output string, code int, err erro
 		return string(out), exit.ExitCode(), nil
 	}
 	return string(out), 0, err
+}
+
+// Do is Run for a command that must succeed, in a test; it returns what the command printed.
+func Do(t testing.TB, args ...string) (output string) {
+	t.Helper()
+	output, code, err := Run(t.Context(), args...)
+	if err != nil || code != 0 {
+		t.Fatalf("modulo %s: exit code %d, %v\n%s", strings.Join(args, " "), code, err, output)
+	}
+	return output
 }
 
 // PID is how the operating system, and the table modulo.instances, name the process.

@@ -126,7 +126,7 @@ func OwnBroker(t testing.TB, cfg ...local.ActiveMQConfig) *local.ActiveMQ {
 
 // OwnPostgres starts a PostgreSQL for this test alone, with the configuration if one is given; Dir is set here, and
 // without a configuration it is Unsafe. It may be killed, paused and restarted, and is gone after the test. It holds
-// no database of ours: see Migrate.
+// no database of ours: `modulo migrate up` makes one.
 func OwnPostgres(t testing.TB, cfg ...local.PostgresConfig) *local.Postgres {
 	t.Helper()
 	c := local.PostgresConfig{Unsafe: true}
