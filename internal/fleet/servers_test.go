@@ -123,13 +123,7 @@ func TestStormOfServers(t *testing.T) {
 		t.Fatalf("storm: %v", err)
 	}
 	blew := time.Since(began)
-	f.awaitRows(*rate)
-	v := f.judge()
-	for _, m := range fleet {
-		if err := m.stop(); err != nil {
-			t.Error(err)
-		}
-	}
+	v := f.settle(fleet)
 	o := newOutcome()
 	l := f.ledger(t)
 	o.explainStream(f.stream, struck, l)
@@ -142,14 +136,7 @@ func TestStormOfServers(t *testing.T) {
 		o.measured, resumeLimit, *busy)
 	o.printVerdict(&text, v)
 	t.Log(text.String())
-	for _, wrong := range o.wrong {
-		t.Error(wrong)
-	}
-	if t.Failed() {
-		for _, s := range struck {
-			t.Log(s)
-		}
-	}
+	o.report(t, struck)
 }
 
 const (
