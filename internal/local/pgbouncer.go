@@ -21,7 +21,7 @@ type PgBouncer struct {
 	settings []string
 	dir      string
 	program  string
-	port     int
+	port     port
 	run      *process // nil: stopped
 }
 
@@ -83,7 +83,7 @@ func (b *PgBouncer) writeFiles() error {
 	if err := os.WriteFile(users, []byte(`"postgres" "`+b.server.password+`"`+"\n"), 0o600); err != nil {
 		return err
 	}
-	settings := fmt.Sprintf(pgbouncerSettings, b.server.port, b.port, users) + strings.Join(b.settings, "\n") + "\n"
+	settings := fmt.Sprintf(pgbouncerSettings, b.server.port.number, b.port.number, users) + strings.Join(b.settings, "\n") + "\n"
 	if err := os.WriteFile(b.settingsFile(), []byte(settings), 0o600); err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (b *PgBouncer) LogFile() string { return filepath.Join(b.dir, "pgbouncer.lo
 
 // URL is the address of a database through the pooler.
 func (b *PgBouncer) URL(database string) string {
-	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", b.server.password), Host: loopback(b.port),
+	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", b.server.password), Host: b.port.addr(),
 		Path: database, RawQuery: "sslmode=disable"}
 	return u.String()
 }
