@@ -36,7 +36,7 @@ func TestActiveMQConfiguration(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			mq := &ActiveMQ{cfg: cfg, stomp: port{number: 1}, openWire: port{number: 2}, stompTLS: port{number: 3}}
+			mq := &ActiveMQ{cfg: cfg, stomp: Port{number: 1}, openWire: Port{number: 2}, stompTLS: Port{number: 3}}
 			if err := mq.writeFiles(); err != nil {
 				t.Fatal(err)
 			}

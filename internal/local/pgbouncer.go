@@ -21,7 +21,7 @@ type PgBouncer struct {
 	settings []string
 	dir      string
 	program  string
-	port     port
+	port     Port
 	run      *process // nil: stopped
 }
 
@@ -47,11 +47,9 @@ func (b *PgBouncer) prepare(dir string) error {
 	if b.program, err = pgbouncerProgram(); err != nil {
 		return err
 	}
-	ports, err := freePorts(1)
-	if err != nil {
+	if b.port, err = FreePort(); err != nil {
 		return err
 	}
-	b.port = ports[0]
 	if err := makeDir(b.dir, b.server.account); err != nil {
 		return err
 	}
@@ -97,7 +95,7 @@ func (b *PgBouncer) LogFile() string { return filepath.Join(b.dir, "pgbouncer.lo
 
 // URL is the address of a database through the pooler.
 func (b *PgBouncer) URL(database string) string {
-	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", b.server.password), Host: b.port.addr(),
+	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", b.server.password), Host: b.port.Addr(),
 		Path: database, RawQuery: "sslmode=disable"}
 	return u.String()
 }

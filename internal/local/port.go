@@ -1,40 +1,36 @@
 package local
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 )
 
-// port is a loopback port kept for one server for as long as the value is in use, also while the server is down: see holdPort.
-type port struct {
+// Port is a loopback port kept for one server for as long as the value is in use, also while the server is down.
+type Port struct {
 	number int
 	held   *os.File // closed when the port is forgotten; nil where ports cannot be held
 }
 
-func (p port) addr() string { return loopback(p.number) }
+// Addr is the address to listen on and to dial.
+func (p Port) Addr() string { return loopback(p.number) }
 
 func loopback(number int) string { return fmt.Sprintf("127.0.0.1:%d", number) }
 
-// freePorts keeps n loopback ports that nobody uses. They lie below the range the kernel gives to outgoing connections,
-// if there is room.
-func freePorts(n int) ([]port, error) {
-	const lowest = 10_000
+// FreePort keeps a loopback port that nobody uses. It lies below the range the kernel gives to outgoing connections, if
+// there is room.
+func FreePort() (Port, error) {
+	const lowest, attempts = 10_000, 1000
 	span := max(ephemeralStart()-lowest, 1000)
-	var ports []port
-	for range 1000 {
-		if len(ports) == n {
-			return ports, nil
-		}
+	var err error
+	for range attempts {
 		number := lowest + rand.IntN(span)
-		held, err := holdPort(number)
-		if err != nil {
-			continue
+		var held *os.File
+		if held, err = holdPort(number); err == nil {
+			return Port{number: number, held: held}, nil
 		}
-		ports = append(ports, port{number: number, held: held})
 	}
-	return nil, errors.New("no free loopback port")
+	return Port{}, fmt.Errorf("no free loopback port in %d attempts: %w", attempts, err)
 }
 
 // ephemeralStart is where the kernel's range of ports for outgoing connections begins.

@@ -9,16 +9,18 @@ import (
 
 func TestFreePortsLieBelowTheEphemeralOnes(t *testing.T) {
 	t.Parallel()
-	ports, err := freePorts(20)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var kept []Port
 	seen := map[int]bool{}
-	for _, p := range ports {
+	for range 20 {
+		p, err := FreePort()
+		if err != nil {
+			t.Fatal(err)
+		}
 		if p.number < 1024 || p.number >= ephemeralStart() || seen[p.number] {
-			t.Errorf("port %d of %v", p.number, ports)
+			t.Errorf("port %d of %v", p.number, kept)
 		}
 		seen[p.number] = true
+		kept = append(kept, p)
 	}
 }
 
@@ -26,23 +28,22 @@ func TestFreePortsLieBelowTheEphemeralOnes(t *testing.T) {
 // often as it likes, also with connections of its last run not yet over.
 func TestAPortIsKept(t *testing.T) {
 	t.Parallel()
-	ports, err := freePorts(1)
+	p, err := FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := ports[0]
 	for range 3 {
 		if other, err := holdPort(p.number); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Fatalf("held twice: %v, %v", other, err)
 		}
-		if conn, err := net.Dial("tcp", p.addr()); !errors.Is(err, syscall.ECONNREFUSED) {
+		if conn, err := net.Dial("tcp", p.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Fatalf("dial without a server: %v, %v", conn, err)
 		}
-		server, err := net.Listen("tcp", p.addr())
+		server, err := net.Listen("tcp", p.Addr())
 		if err != nil {
 			t.Fatal(err)
 		}
-		client, err := net.Dial("tcp", p.addr())
+		client, err := net.Dial("tcp", p.Addr())
 		if err != nil {
 			t.Fatal(err)
 		}

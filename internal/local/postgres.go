@@ -35,7 +35,7 @@ type Postgres struct {
 	cfg      PostgresConfig
 	bin      string              // directory of the programs
 	account  *syscall.Credential // nil: ours
-	port     port
+	port     Port
 	password string
 	run      *process // nil: stopped
 }
@@ -77,11 +77,9 @@ func (pg *Postgres) locate() error {
 	if pg.account, err = postgresAccount(); err != nil {
 		return err
 	}
-	ports, err := freePorts(1)
-	if err != nil {
+	if pg.port, err = FreePort(); err != nil {
 		return err
 	}
-	pg.port = ports[0]
 	return makeDir(pg.cfg.Dir, pg.account)
 }
 
@@ -220,7 +218,7 @@ func (pg *Postgres) Ping(ctx context.Context) error {
 
 // URL is the address of a database, with user and password of a superuser.
 func (pg *Postgres) URL(database string) string {
-	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", pg.password), Host: pg.port.addr(),
+	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", pg.password), Host: pg.port.Addr(),
 		Path: database, RawQuery: "sslmode=disable"}
 	return u.String()
 }
