@@ -46,9 +46,17 @@ func (t *tally) passed(outcome jobs.Outcome, err error, always bool) {
 // part gives a worker up; what it has not told yet is kept. m.mu is held.
 func (j *job) part(number int) {
 	if w := j.workers[number]; w.tally.done > 0 {
-		j.parted[number] = w
+		j.keep(number, w.tally.done, w.progress)
 	}
 	delete(j.workers, number)
+}
+
+// keep adds rows to what is to be told of a worker that is no longer of this instance. m.mu is held.
+func (j *job) keep(number int, done int64, progress time.Time) {
+	if earlier := j.parted[number]; earlier != nil {
+		done += earlier.tally.done
+	}
+	j.parted[number] = &worker{progress: progress, tally: tally{done: done}}
 }
 
 // Notes takes notes of progress for all instances to see: a *store.DB.
@@ -141,7 +149,7 @@ func (m *Monitor) untell(list []store.WorkerProgress) {
 		if w := j.workers[p.Number]; w != nil {
 			w.tally.done, w.tally.untold = w.tally.done+p.Done, true
 		} else if p.Done > 0 {
-			j.parted[p.Number] = &worker{progress: p.ProgressAt, tally: tally{done: p.Done}}
+			j.keep(p.Number, p.Done, p.ProgressAt)
 		}
 	}
 }
