@@ -93,7 +93,7 @@ func (db *DB) Sweeps(cfg RetentionConfig) ([]*Sweep, error) {
 	}
 	var onOutbox []*jobs.Job
 	for _, job := range slices.Concat(cfg.Jobs, cfg.Others) {
-		if job.Source.Table == outboxTable {
+		if job.Source.Table == OutboxTable {
 			onOutbox = append(onOutbox, job)
 		}
 	}
@@ -295,9 +295,10 @@ type Retained struct {
 	Kind    string
 	Removed int64
 	Swept   time.Time // when all rows had been looked at the last time; zero: never
+	Expires time.Time // a lease after the last batch
 }
 
-const retainedSQL = `select subject, removed, coalesce(swept_at, '0001-01-01Z') from modulo.retention order by subject`
+const retainedSQL = `select subject, removed, coalesce(swept_at, '0001-01-01Z'), expires_at from modulo.retention order by subject`
 
 // Retained lists the kinds that were ever removed.
 func (db *DB) Retained(ctx context.Context) ([]Retained, error) {

@@ -11,9 +11,6 @@ import (
 	"modulo/store"
 )
 
-// outboxTable is the table that retention.done is about.
-const outboxTable = "modulo.outbox"
-
 // listenPatience is how long a notification may take.
 const listenPatience = 2 * time.Second
 
@@ -37,6 +34,12 @@ func (e *examination) server(ctx context.Context, db *store.DB) {
 		e.note(group, "pooler", OK, "", "behind a pooler: no prepared statements; migrations need the address of the server itself")
 	} else {
 		e.note(group, "pooler", OK, "", "no pooler in between")
+	}
+	if len(s.Plans) > 0 {
+		e.note(group, "planner", Warning, s.PlanAdvice()+"; for a role that nobody else uses",
+			"the sessions lack settings that keep the fetch on its index: %s", strings.Join(s.Plans, ", "))
+	} else {
+		e.note(group, "planner", OK, "", "the sessions have the settings that keep the fetch on its index")
 	}
 	e.skew(group, "clock", s.Skew, "the database server")
 	for _, weak := range s.Weakened {
@@ -116,11 +119,12 @@ func (e *examination) instances(ctx context.Context, db *store.DB) {
 func (e *examination) retention(ctx context.Context, db *store.DB) {
 	const group, name = "database", "retention"
 	r := e.c.Retention
-	if r.Done == 0 && r.Failed == 0 && r.Audit == 0 {
+	kept := r.Kept()
+	if len(kept) == 0 {
 		return
 	}
-	if r.Done != 0 && !slices.ContainsFunc(e.c.JobList(), func(job *jobs.Job) bool { return job.Source.Table == outboxTable }) {
-		e.note(group, name, Warning, "set it where such a job runs", "retention.done does nothing here: no job of this configuration is on %s", outboxTable)
+	if r.Done != 0 && !slices.ContainsFunc(e.c.JobList(), func(job *jobs.Job) bool { return job.Source.Table == store.OutboxTable }) {
+		e.note(group, name, Warning, "set it where such a job runs", "retention.done does nothing here: no job of this configuration is on %s", store.OutboxTable)
 	}
 	list, err := db.Retained(ctx)
 	if err != nil {
@@ -131,12 +135,16 @@ func (e *examination) retention(ctx context.Context, db *store.DB) {
 		e.note(group, name, OK, "", "no instance has looked for old rows yet")
 	}
 	for _, kind := range list {
-		if time.Since(kind.Swept) > longUnswept {
+		switch {
+		case kept[kind.Kind] == 0: // asked for once, and not any more
+		case kind.Swept.IsZero() && time.Since(kind.Expires) < longUnswept:
+			e.note(group, name, OK, "", "old %s rows: %d removed, the first look at all is not over", kind.Kind, kind.Removed)
+		case time.Since(kind.Swept) > longUnswept:
 			e.note(group, name, Warning, "look at the log of the instances for retention; it gives way while there is a backlog",
 				"old %s rows: not all were looked at for two days", kind.Kind)
-			continue
+		default:
+			e.note(group, name, OK, "", "old %s rows: %d removed, all looked at %s", kind.Kind, kind.Removed, kind.Swept.UTC().Format(time.RFC3339))
 		}
-		e.note(group, name, OK, "", "old %s rows: %d removed, all looked at %s", kind.Kind, kind.Removed, kind.Swept.UTC().Format(time.RFC3339))
 	}
 }
 
