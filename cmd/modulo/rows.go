@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -181,51 +180,6 @@ func (a *app) printFailures(output outputFormat, list []operations.Failure) erro
 		})
 	}
 	return a.print(output, p)
-}
-
-func (a *app) rowsShowCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "show JOB ROW",
-		Short: "Show all that is known of a failed row",
-		Args:  cobra.ExactArgs(2),
-	}
-	output := outputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		id, err := strconv.ParseInt(args[1], 10, 64)
-		if err != nil {
-			return exit(exitUsage, fmt.Errorf("row %q is not a number", args[1]))
-		}
-		return a.withConsole(cmd.Context(), func(c *operations.Console) error {
-			row, err := c.Row(cmd.Context(), args[0], id, false)
-			if errors.Is(err, store.ErrNoFailure) {
-				return fmt.Errorf("job %s, row %d: %w: it is pending, done or unknown", args[0], id, err)
-			}
-			if err != nil {
-				return err
-			}
-			return a.printFailure(*output, *row.Failure)
-		})
-	}
-	return cmd
-}
-
-func (a *app) printFailure(output outputFormat, line operations.Failure) error {
-	optional := func(at *time.Time) string {
-		if at == nil {
-			return "-"
-		}
-		return at.UTC().Format(time.RFC3339)
-	}
-	key := "-"
-	if line.Key != nil {
-		key = *line.Key
-	}
-	return a.print(output, printed{value: line, head: []string{"row", strconv.FormatInt(line.RowID, 10)}, rows: [][]string{
-		{"job", line.Job}, {"event_id", line.EventID}, {"key", key}, {"state", string(line.State)},
-		{"class", string(line.Class)}, {"attempts", strconv.Itoa(line.Attempts)},
-		{"delivered", strconv.FormatBool(line.Delivered)}, {"first failed", optional(&line.FirstAt)},
-		{"last failed", optional(&line.LastAt)}, {"next attempt", optional(line.NextAttempt)}, {"reason", oneLine(line.Error)},
-	}})
 }
 
 // repairFlags are the flags of rows retry and discard.
