@@ -53,6 +53,13 @@ func TestRowShow(t *testing.T) {
 	if row.Failure == nil || !row.Pending || row.Message == nil || row.Message.Body != nil || len(row.History) != 1 {
 		t.Errorf("%+v", row)
 	}
+	f.exec("alter table orders rename to elsewhere")
+	if a := f.exits(exitUsage, "rows", "show", "orders", "1"); !strings.Contains(a.stdout, "too_large") || !strings.Contains(a.stderr, "orders does not exist") {
+		t.Errorf("without the table:\n%s%s", a.stdout, a.stderr)
+	}
+	if a := f.exits(exitUsage, "status"); !strings.Contains(a.stdout, "orders") || !strings.Contains(a.stderr, "orders does not exist") {
+		t.Errorf("without the table:\n%s%s", a.stdout, a.stderr)
+	}
 	f.env["MODULO_CONFIG"] = "" // the table of orders is not known then
 	if told := f.ok("rows", "show", "orders", "1"); !strings.Contains(told, "not in this configuration") || !strings.Contains(told, "too_large") {
 		t.Errorf("without the configuration:\n%s", told)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"modulo/internal/config"
 	"modulo/internal/operations"
 	"modulo/jobs"
 	"modulo/store"
@@ -68,16 +67,6 @@ func (f *rowFilter) filter(job string) (store.FailureFilter, error) {
 		return filter, exit(exitUsage, fmt.Errorf("--class %q: no such class; see --help", f.class))
 	}
 	return filter, nil
-}
-
-// withSchema runs a command that needs the schema of this release.
-func (a *app) withSchema(ctx context.Context, do func(*store.DB, *config.Config) error) error {
-	return a.withDatabase(ctx, func(db *store.DB, c *config.Config) error {
-		if err := db.CheckSchema(ctx); err != nil {
-			return err
-		}
-		return do(db, c)
-	})
 }
 
 func (a *app) rowsListCommand() *cobra.Command {

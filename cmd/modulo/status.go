@@ -22,10 +22,11 @@ func (a *app) statusCommand() *cobra.Command {
 	}
 	output, every := outputFlag(cmd), watchFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if _, err := a.load(config.Overrides{JobNames: args}); err != nil {
+		c, err := a.load(config.Overrides{JobNames: args})
+		if err != nil {
 			return err // a job that is not in the configuration
 		}
-		err := a.withTables(cmd.Context(), args, func(c *operations.Console) error {
+		err = a.onTables(cmd.Context(), c, c.JobList(), func(c *operations.Console) error {
 			return a.watch(cmd.Context(), *every, *output, func(a *app) error {
 				overview, err := c.Overview(cmd.Context())
 				if err != nil {
