@@ -72,6 +72,27 @@ func (db *DB) Server(ctx context.Context) (s ServerState, err error) {
 	return s, wrap("look at the server", err)
 }
 
+// missingRightsSQL leaves out modulo.outbox, which is the table of a job, and the record of migrations. Nothing is deleted of
+// the audit, of progress and of retention unless the configuration asks for it.
+const missingRightsSQL = `select string_agg(p.name, ', ' order by p.n) || ' modulo.' || c.relname
+from pg_class as c, unnest(array['select', 'insert', 'update', 'delete']) with ordinality as p (name, n)
+where c.relnamespace = 'modulo'::regnamespace and c.relkind = 'r' and c.relname not in ('outbox', 'schema_version')
+  and not has_table_privilege(c.oid, p.name) and not (p.name = 'delete' and c.relname in ('audit', 'progress', 'retention'))
+group by c.relname order by c.relname`
+
+// MissingRights are what the role may not do with the tables of the schema, as in "insert, update modulo.audit". Rights on the
+// tables of jobs are what OpenSource looks at.
+func (db *DB) MissingRights(ctx context.Context) ([]string, error) {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	rows, err := db.pool.Query(ctx, missingRightsSQL)
+	if err != nil {
+		return nil, fmt.Errorf("look at rights: %w", err)
+	}
+	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return missing, wrap("look at rights", err)
+}
+
 // beyond is how far a time lies outside of an interval.
 func beyond(t, from, to time.Time) time.Duration {
 	switch {

@@ -42,15 +42,41 @@ func (e *examination) server(ctx context.Context, db *store.DB) {
 		e.note(group, "planner", OK, "", "the sessions have the settings that keep the fetch on its index")
 	}
 	e.skew(group, "clock", s.Skew, "the database server")
+	if len(s.Weakened) == 0 {
+		e.note(group, "durability", OK, "", "none of fsync, full_page_writes and synchronous_commit is off")
+	}
 	for _, weak := range s.Weakened {
 		e.note(group, "durability", Warning, "turn it on: a crash of the server may forget what it has confirmed, and rows are sent again", "%s", weak)
 	}
-	if needed := e.c.Database.MaxConns + besidePool; !db.Pooled() && s.FreeConnections < needed {
+	needed := e.c.Database.MaxConns + besidePool
+	if len(e.c.Retention.Kept()) > 0 {
+		needed++
+	}
+	switch {
+	case db.Pooled(): // which shares them out
+	case s.FreeConnections >= needed:
+		e.note(group, "connections", OK, "", "the server has room for %d more connections, one more instance wants up to %d", s.FreeConnections, needed)
+	default:
 		e.note(group, "connections", Warning, "raise max_connections of the server, or lower database.max_conns",
 			"the server has room for %d more connections; one more instance may want %d", s.FreeConnections, needed)
 	}
 	if s.Blind {
 		e.note(group, "visibility", OK, "", "role %s is not shown the sessions of others (grant pg_read_all_stats): some old snapshots are not seen", s.Role)
+	}
+}
+
+// rights looks at the tables of Modulo itself; those on the tables of jobs are a part of their checks.
+func (e *examination) rights(ctx context.Context, db *store.DB) {
+	const group, name = "database", "rights"
+	missing, err := db.MissingRights(ctx)
+	switch {
+	case err != nil:
+		e.note(group, name, Failure, "look at the server", "%s", err)
+	case len(missing) > 0:
+		e.note(group, name, Failure, "grant select, insert, update, delete on all tables in schema modulo to the role",
+			"the role may not %s", strings.Join(missing, "; "))
+	default:
+		e.note(group, name, OK, "", "the role may read and write the tables of the schema modulo")
 	}
 }
 

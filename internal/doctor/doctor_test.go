@@ -136,7 +136,7 @@ func TestHealthy(t *testing.T) {
 	report := p.examine()
 	for _, finding := range []string{
 		"configuration/configuration=ok", "database/reach=ok", "database/version=ok", "database/pooler=ok", "database/clock=ok",
-		"database/snapshots=ok", "database/schema=ok", "job outbox/table=ok", "job outbox/plan=ok", "job outbox/dead-rows=ok",
+		"database/snapshots=ok", "database/connections=ok", "database/schema=ok", "database/rights=ok", "job outbox/table=ok", "job outbox/plan=ok", "job outbox/dead-rows=ok",
 		"job outbox/workers=ok", "broker/login=ok", "broker/canary=ok", "broker/clock=ok",
 	} {
 		p.wants(report, finding)
@@ -283,6 +283,10 @@ func TestTables(t *testing.T) {
 	p.exec(`grant select on modulo.schema_version to "doctor_test"`)
 	report = p.examine()
 	p.wants(report, "job big/rights=failure", "grant")
+	p.wants(report, "database/rights=failure", "may not select, insert, update modulo.audit; select, insert, update, delete modulo.failures")
+	p.exec(`grant select, insert, update, delete on all tables in schema modulo to "doctor_test"; grant usage on sequence modulo.epoch to "doctor_test";
+		revoke delete on modulo.audit, modulo.progress, modulo.retention from "doctor_test"`)
+	p.wants(p.examine(), "database/rights=ok")
 	p.wants(report, "database/visibility=ok", "doctor_test is not shown")
 }
 
