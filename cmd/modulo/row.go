@@ -33,7 +33,7 @@ func (a *app) rowsShowCommand() *cobra.Command {
 		return a.withTable(cmd.Context(), args[0], func(c *operations.Console) error {
 			row, err := c.Row(cmd.Context(), args[0], id, *payload)
 			if errors.Is(err, store.ErrNoFailure) {
-				return fmt.Errorf("job %s, row %d: %w, and is not pending: it is done or unknown", args[0], id, err)
+				return fmt.Errorf("job %s, row %d: %w, and is not pending: it is done or unknown", args[0], id, store.ErrNoFailure)
 			}
 			if err != nil {
 				return err
