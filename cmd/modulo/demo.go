@@ -50,8 +50,11 @@ func (a *app) demo(ctx context.Context, flags demoFlags) error {
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
-	err = a.demoOn(ctx, flags)
-	return errors.Join(err, stopServers())
+	err = errors.Join(a.demoOn(ctx, flags), stopServers())
+	if err == nil {
+		fmt.Fprintln(a.err, "the private servers and all they held are removed")
+	}
+	return err
 }
 
 // startDemoServers starts both servers and points this app at them: with exit at the outbox alone.
@@ -189,6 +192,7 @@ func (a *app) watchDemo(ctx context.Context, app *demoApplication, source *store
 			if flags.exit {
 				return stoppedEarly(ctx, ctx.Err())
 			}
+			p.finish(app.tally())
 			return nil
 		case err := <-app.lost:
 			return fmt.Errorf("the demo's consumer: %w", err)
