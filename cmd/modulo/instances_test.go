@@ -31,6 +31,9 @@ func TestInstances(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, told)
 		}
 	}
+	if a := f.exits(0, "status"); !strings.Contains(a.stderr, "not in this configuration, see --config: orders\n") {
+		t.Errorf("nothing tells of orders: %q", a.stderr)
+	}
 	var list []operations.Instance
 	if err := json.Unmarshal([]byte(f.ok("instances", "-o", "json")), &list); err != nil || len(list) != 3 {
 		t.Errorf("%v: %+v", err, list)
