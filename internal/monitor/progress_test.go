@@ -80,6 +80,19 @@ func TestTell(t *testing.T) {
 		step(5*time.Second, `8 done, 0/s, pass 0/0, ""`)
 		m.Ticked(tick(""))
 		m.Did(orders, jobs.StepMark, 2, time.Second, nil)
+		m.Left()
+		m.Ticked(tick(""))
+		m.Did(orders, jobs.StepMark, 4, time.Second, nil)
+		notes.away = true
+		m.Left()
+		step(5 * time.Second)
+		m.Ticked(tick(""))
+		m.Did(orders, jobs.StepMark, 6, time.Second, nil)
+		m.Left()
+		notes.away = false
+		step(5*time.Second, `12 done, 0/s, pass 0/0, ""`) // of three times that it was ours
+		m.Ticked(tick(""))
+		m.Did(orders, jobs.StepMark, 2, time.Second, nil)
 		stop()
 		telling.Wait()
 		step(0, `2 done, 0/s, pass 0/0, ""`)
