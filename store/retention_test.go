@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"modulo/internal/testservers"
 	"modulo/jobs"
 	"modulo/store"
 )
@@ -112,7 +113,7 @@ func TestRetentionByOneProcess(t *testing.T) {
 	f.exec("update modulo.retention set expires_at = clock_timestamp()")
 	step(two, 100, false)
 	step(one, 0, true)
-	holder := connect(t, f.url) // in the middle of a batch
+	holder := testservers.Connect(t, f.url) // in the middle of a batch
 	for _, sql := range []string{"begin", "update modulo.retention set removed = 0"} {
 		if _, err := holder.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
@@ -127,7 +128,7 @@ func TestRetentionLeavesAlone(t *testing.T) {
 	f := newFixture(t)
 	f.exec(`alter table modulo.outbox add again boolean not null default false;
 		insert into modulo.outbox (payload, created_at, done_at, again) select '', now() - interval '2 days', now() - interval '1 day', n = 7 from generate_series(1, 20) as n`)
-	holder := connect(t, f.url)
+	holder := testservers.Connect(t, f.url)
 	for _, sql := range []string{"begin", "select from modulo.outbox where id = 5 for share"} {
 		if _, err := holder.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
@@ -142,6 +143,52 @@ func TestRetentionLeavesAlone(t *testing.T) {
 	other := tableJob("own")
 	if sweeps := f.sweeps(store.RetentionConfig{Done: time.Hour, Jobs: []*jobs.Job{other}}); len(sweeps) > 0 {
 		t.Error("rows of modulo.outbox are removed by who does not run a job on it")
+	}
+}
+
+// A table that somebody has locked is told, and is no reason to begin from the start.
+func TestRetentionOfALockedTable(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`insert into modulo.outbox (payload, created_at, done_at)
+		select '', now() - interval '2 days', case when n % 2 = 0 then now() - interval '1 day' end from generate_series(1, 300) as n`)
+	done := f.sweeps(store.RetentionConfig{Done: time.Hour, Batch: 50})[0]
+	for range 3 {
+		if _, err := done.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holder := testservers.Connect(t, f.url)
+	for _, sql := range []string{"begin", "lock table modulo.outbox"} {
+		if _, err := holder.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step, err := done.Step(t.Context())
+	wantError(t, err, "remove done rows", "lock timeout")
+	if !step.Rests {
+		t.Error("it does not give way")
+	}
+	if _, err := holder.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	if removed, steps := f.sweep(done); removed != 75 || steps > 4 {
+		t.Errorf("%d rows in %d steps, want 75 in 4", removed, steps)
+	}
+}
+
+// All kinds together take one connection.
+func TestRetentionByOneConnection(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const sessionsSQL = "select count(*)::int from pg_stat_activity where datname = current_database()"
+	sweeps := f.sweeps(store.RetentionConfig{Done: time.Hour, Audit: time.Hour, Failed: time.Hour, Jobs: []*jobs.Job{outboxJob(), tableJob("own")}})
+	before := column[int](f, sessionsSQL)[0]
+	for _, sweep := range sweeps {
+		f.sweep(sweep)
+	}
+	if n := column[int](f, sessionsSQL)[0] - before; len(sweeps) != 4 || n != 1 {
+		t.Errorf("%d sweeps took %d connections", len(sweeps), n)
 	}
 }
 
@@ -225,7 +272,7 @@ func TestRetentionNeverDeletesPendingRows(t *testing.T) {
 	defer stop()
 	var everybody sync.WaitGroup
 	always := func(name string, do func(conn *pgx.Conn) error) {
-		conn := connect(t, f.url)
+		conn := testservers.Connect(t, f.url)
 		everybody.Go(func() {
 			for ctx.Err() == nil {
 				if err := do(conn); err != nil && ctx.Err() == nil {

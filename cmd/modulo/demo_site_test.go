@@ -45,4 +45,7 @@ func TestDemoDashboard(t *testing.T) {
 	if code := exitCode(t, demo, told); code != 0 {
 		t.Errorf("exit code %d\n%s\n%s", code, told.String(), page)
 	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 || !strings.HasSuffix(told.String(), "are removed\n") {
+		t.Errorf("left behind: %v, %v\n%s", left, err, told.String())
+	}
 }

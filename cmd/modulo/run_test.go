@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"modulo/internal/faultproxy"
 	"modulo/internal/testservers"
 )
 
@@ -25,12 +24,8 @@ func TestRun(t *testing.T) {
 	f := newFixture(t)
 	const insert = "insert into modulo.outbox (destination, payload) select $1, n from generate_series(1, 50) as n"
 	f.exec(insert, f.queue)
-	proxy, err := faultproxy.Start(strings.TrimPrefix(f.mq.URL(), "stomp://")) // only to count connections
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = proxy.Close() })
-	running := f.start("run", "--every", "20ms", "--workers", "3", "--broker-url", "stomp://"+proxy.Addr())
+	proxy, brokerURL := testservers.Through(t, f.mq.URL()) // only to count connections
+	running := f.start("run", "--every", "20ms", "--workers", "3", "--broker-url", brokerURL)
 	f.drained()
 	if n := proxy.Links(); n != 3 {
 		t.Errorf("%d connections to the broker, want one per worker", n)
@@ -215,7 +210,10 @@ func TestSignals(t *testing.T) {
 	run, told := f.process("run", "--workers", "1", "--shutdown-timeout", "1h", "--broker-url", url)
 	<-busy
 	sendSignal(t, run.Process, syscall.SIGTERM)
-	await(t, "the stop has begun", func() bool { return strings.Contains(told.String(), "stopping: no new batch") })
+	asked := time.Now()
+	await(t, "the stop has begun, and not just now", func() bool {
+		return strings.Contains(told.String(), "stopping: no new batch") && time.Since(asked) > 2*sameSignal
+	})
 	sendSignal(t, run.Process, syscall.SIGTERM)
 	if code := exitCode(t, run, told); code != 143 || !strings.Contains(told.String(), "second signal: stopping at once") {
 		t.Errorf("run after the second SIGTERM: exit code %d\n%s", code, told.String())
@@ -224,6 +222,7 @@ func TestSignals(t *testing.T) {
 	run, told = f.process("run")
 	f.drained()
 	sendSignal(t, run.Process, syscall.SIGTERM)
+	sendSignal(t, run.Process, syscall.SIGINT) // at the same time: one and the same wish
 	if code := exitCode(t, run, told); code != 0 || !strings.Contains(told.String(), `"message":"stopped"`) {
 		t.Errorf("run after SIGTERM: exit code %d\n%s", code, told.String())
 	}

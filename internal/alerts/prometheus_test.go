@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -38,14 +37,18 @@ scrape_configs:
 
 // prometheus is a real one that looks every second. It scrapes nothing until it is told to.
 type prometheus struct {
-	t       testing.TB
-	dir     string
-	address string
+	t    testing.TB
+	dir  string
+	port local.Port // of our choice: it does not tell which it has chosen
 }
 
 func startPrometheus(t testing.TB) *prometheus {
 	t.Helper()
-	p := &prometheus{t: t, dir: t.TempDir(), address: freeAddress(t)}
+	port, err := local.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &prometheus{t: t, dir: t.TempDir(), port: port}
 	rules, err := os.ReadFile(rulesFile)
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +62,7 @@ func startPrometheus(t testing.TB) *prometheus {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address="+p.address)
+	cmd := exec.Command("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address="+p.port.Addr())
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, log, log
 	exited, err := local.Launch(cmd, syscall.SIGKILL)
 	if err != nil {
@@ -73,24 +76,13 @@ func startPrometheus(t testing.TB) *prometheus {
 		}
 	})
 	p.within("prometheus is ready", func() bool {
-		answer, err := http.Get("http://" + p.address + "/-/ready")
+		answer, err := http.Get("http://" + p.port.Addr() + "/-/ready")
 		if err == nil {
 			_ = answer.Body.Close()
 		}
 		return err == nil && answer.StatusCode == http.StatusOK
 	})
 	return p
-}
-
-// freeAddress is one that nobody listens on; Prometheus does not tell which port it has chosen.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 func (p *prometheus) write(name, text string) {
@@ -119,7 +111,7 @@ func (p *prometheus) ask(path string, into any) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/api/v1/"+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.port.Addr()+"/api/v1/"+path, nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}

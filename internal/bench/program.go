@@ -9,7 +9,6 @@ import (
 	"io"
 	"maps"
 	"math"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -30,8 +29,8 @@ type program struct {
 	*Case
 	cmd    *exec.Cmd
 	exited <-chan struct{}
-	log    story
-	http   string // address
+	log    *local.Output
+	http   local.Port
 	load   *load
 }
 
@@ -97,13 +96,13 @@ func (p *program) start() error {
 	if err != nil {
 		return err
 	}
-	if p.http, err = freeAddress(); err != nil {
+	if p.http, err = local.FreePort(); err != nil {
 		return err
 	}
-	p.log.reset()
-	p.cmd = exec.Command(p.cfg.Program, "run", "--config", config, "--http", p.http, "--log-level", "warn", "--log-format", "json")
+	p.log = &local.Output{}
+	p.cmd = exec.Command(p.cfg.Program, "run", "--config", config, "--http", p.http.Addr(), "--log-level", "warn", "--log-format", "json")
 	p.cmd.Env = p.environment()
-	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.exited, err = local.Launch(p.cmd, syscall.SIGKILL)
 	if err != nil {
 		p.cmd = nil
@@ -170,14 +169,6 @@ func (p *program) job() string {
 	return name + "-" + string(p.Task)
 }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
 func (p *program) fill(ctx context.Context, rows int) (err error) {
 	p.load, err = p.stage.fill(ctx, rows, p.Payload)
 	return err
@@ -210,7 +201,7 @@ func (p *program) process() int { return p.cmd.Process.Pid }
 
 // allocations reads the metric; the objects of one answer are among the next one's, a few thousand.
 func (p *program) allocations(ctx context.Context) (float64, bool, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.http+"/metrics", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.http.Addr()+"/metrics", nil)
 	if err != nil {
 		return 0, false, err
 	}
@@ -258,27 +249,3 @@ func (p *program) shut() error {
 }
 
 func (p *program) close() error { return nil }
-
-// story is what a process has written; it can be read meanwhile.
-type story struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *story) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *story) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
-
-func (s *story) reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.text.Reset()
-}

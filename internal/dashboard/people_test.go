@@ -7,6 +7,7 @@ import (
 
 	"modulo/internal/browser"
 	"modulo/internal/faultproxy"
+	"modulo/internal/testservers"
 )
 
 const pausedSQL = "select paused from modulo.jobs where job = 'outbox'"
@@ -142,7 +143,8 @@ func TestLive(t *testing.T) {
 // behind runs the program with a proxy before one of its servers, until a page says that all is well.
 func (s *stage) behind(server *string) (*faultproxy.Proxy, *tab) {
 	s.t.Helper()
-	proxy := s.through(server)
+	proxy, seen := testservers.Through(s.t, *server)
+	*server = seen
 	s.run("jobs: {outbox: {workers: 2}}")
 	look := s.open("/", browser.Look{})
 	look.shows("All is delivered")
@@ -156,7 +158,7 @@ func TestSilentDatabase(t *testing.T) {
 	proxy, look := s.behind(&s.url)
 	old := s.open("/instances", browser.Look{})
 	old.awaits(`document.getElementById("refresh-state").textContent === "live"`)
-	proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}})
+	proxy.Set(faultproxy.Silent())
 	look.shows("The database does not answer")
 	look.shows("What you see was read")
 	look.awaits(`document.getElementById("job-outbox")`)

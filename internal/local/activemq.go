@@ -18,7 +18,7 @@ import (
 type ActiveMQ struct {
 	cfg                       ActiveMQConfig
 	java, jar                 string
-	stomp, openWire, stompTLS int      // ports
+	stomp, openWire, stompTLS Port
 	run                       *process // nil: stopped
 }
 
@@ -46,11 +46,11 @@ func (mq *ActiveMQ) prepare(cfg ActiveMQConfig) error {
 	if mq.jar, err = activemqJar(); err != nil {
 		return err
 	}
-	ports, err := freePorts(3)
-	if err != nil {
-		return err
+	for _, p := range []*Port{&mq.stomp, &mq.openWire, &mq.stompTLS} {
+		if *p, err = FreePort(); err != nil {
+			return err
+		}
 	}
-	mq.stomp, mq.openWire, mq.stompTLS = ports[0], ports[1], ports[2]
 	return mq.writeFiles()
 }
 
@@ -62,18 +62,18 @@ func (mq *ActiveMQ) dataDir() string     { return filepath.Join(mq.cfg.Dir, "dat
 func (mq *ActiveMQ) LogFile() string { return filepath.Join(mq.cfg.Dir, "activemq.log") }
 
 // URL is the address for STOMP, without a login.
-func (mq *ActiveMQ) URL() string { return "stomp://" + loopback(mq.stomp) }
+func (mq *ActiveMQ) URL() string { return "stomp://" + mq.stomp.Addr() }
 
 // TLSURL is the address for STOMP over TLS; empty without ActiveMQConfig.TLS.
 func (mq *ActiveMQ) TLSURL() string {
 	if mq.cfg.TLS == nil {
 		return ""
 	}
-	return "stomp+tls://" + loopback(mq.stompTLS)
+	return "stomp+tls://" + mq.stompTLS.Addr()
 }
 
 // OpenWireURL is the address for ActiveMQ's own clients.
-func (mq *ActiveMQ) OpenWireURL() string { return "tcp://" + loopback(mq.openWire) }
+func (mq *ActiveMQ) OpenWireURL() string { return "tcp://" + mq.openWire.Addr() }
 
 // PID is the broker's process; 0 while it is stopped.
 func (mq *ActiveMQ) PID() int {
@@ -123,7 +123,7 @@ func fileURL(path string) string { return (&url.URL{Scheme: "file", Path: path})
 
 // Ping connects over STOMP and says whether the broker answered. It has no login: a broker with users is ready when it says ERROR to that.
 func (mq *ActiveMQ) Ping(ctx context.Context) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", loopback(mq.stomp))
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", mq.stomp.Addr())
 	if err != nil {
 		return err
 	}

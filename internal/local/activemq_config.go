@@ -146,16 +146,16 @@ func (mq *ActiveMQ) connectors() []connector {
 	for name, value := range limits {
 		stomp[name] = value
 	}
-	list := []connector{{"openwire", "tcp://" + loopback(mq.openWire) + "?" + limits.Encode()}}
+	list := []connector{{"openwire", "tcp://" + mq.openWire.Addr() + "?" + limits.Encode()}}
 	if mq.cfg.TLS != nil {
 		secure := maps.Clone(stomp)
 		if mq.cfg.TLS.TrustStore != "" {
 			secure.Set("needClientAuth", "true")
 		}
-		list = append(list, connector{"stomp+ssl", "stomp+ssl://" + loopback(mq.stompTLS) + "?" + secure.Encode()})
+		list = append(list, connector{"stomp+ssl", "stomp+ssl://" + mq.stompTLS.Addr() + "?" + secure.Encode()})
 	}
 	// They start in this order, so the one that Ping asks comes last.
-	list = append(list, connector{"stomp", "stomp://" + loopback(mq.stomp) + "?" + stomp.Encode()})
+	list = append(list, connector{"stomp", "stomp://" + mq.stomp.Addr() + "?" + stomp.Encode()})
 	return list
 }
 

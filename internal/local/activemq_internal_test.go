@@ -36,7 +36,7 @@ func TestActiveMQConfiguration(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			mq := &ActiveMQ{cfg: cfg, stomp: 1, openWire: 2, stompTLS: 3}
+			mq := &ActiveMQ{cfg: cfg, stomp: Port{number: 1}, openWire: Port{number: 2}, stompTLS: Port{number: 3}}
 			if err := mq.writeFiles(); err != nil {
 				t.Fatal(err)
 			}

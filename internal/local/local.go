@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -34,43 +32,6 @@ func TempDir(pattern string) (string, error) {
 	}
 	return dir, nil
 }
-
-// freePorts returns n loopback ports that nobody listens on. They lie below the range the kernel gives to outgoing
-// connections: there, a client that dials a stopped server could be given the server's port and connect to itself.
-func freePorts(n int) ([]int, error) {
-	const lowest = 10_000
-	span := max(ephemeralStart()-lowest, 1000)
-	var ports []int
-	for range 1000 {
-		if len(ports) == n {
-			return ports, nil
-		}
-		port := lowest + rand.IntN(span)
-		l, err := net.Listen("tcp4", loopback(port))
-		if err != nil {
-			continue
-		}
-		defer l.Close() // held until all are chosen, so that no port comes twice
-		ports = append(ports, port)
-	}
-	return nil, errors.New("no free loopback port")
-}
-
-// ephemeralStart is where the kernel's range of ports for outgoing connections begins.
-func ephemeralStart() int {
-	const usual = 32768
-	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
-	if err != nil {
-		return usual
-	}
-	var start int
-	if _, err := fmt.Sscan(string(text), &start); err != nil {
-		return usual
-	}
-	return start
-}
-
-func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 // await tries ready until it succeeds; it gives up when the process ends or ctx or the start limit is over.
 func await(ctx context.Context, p *process, ready func(context.Context) error) error {

@@ -21,7 +21,7 @@ type PgBouncer struct {
 	settings []string
 	dir      string
 	program  string
-	port     int
+	port     Port
 	run      *process // nil: stopped
 }
 
@@ -47,11 +47,9 @@ func (b *PgBouncer) prepare(dir string) error {
 	if b.program, err = pgbouncerProgram(); err != nil {
 		return err
 	}
-	ports, err := freePorts(1)
-	if err != nil {
+	if b.port, err = FreePort(); err != nil {
 		return err
 	}
-	b.port = ports[0]
 	if err := makeDir(b.dir, b.server.account); err != nil {
 		return err
 	}
@@ -83,7 +81,7 @@ func (b *PgBouncer) writeFiles() error {
 	if err := os.WriteFile(users, []byte(`"postgres" "`+b.server.password+`"`+"\n"), 0o600); err != nil {
 		return err
 	}
-	settings := fmt.Sprintf(pgbouncerSettings, b.server.port, b.port, users) + strings.Join(b.settings, "\n") + "\n"
+	settings := fmt.Sprintf(pgbouncerSettings, b.server.port.number, b.port.number, users) + strings.Join(b.settings, "\n") + "\n"
 	if err := os.WriteFile(b.settingsFile(), []byte(settings), 0o600); err != nil {
 		return err
 	}
@@ -97,7 +95,7 @@ func (b *PgBouncer) LogFile() string { return filepath.Join(b.dir, "pgbouncer.lo
 
 // URL is the address of a database through the pooler.
 func (b *PgBouncer) URL(database string) string {
-	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", b.server.password), Host: loopback(b.port),
+	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", b.server.password), Host: b.port.Addr(),
 		Path: database, RawQuery: "sslmode=disable"}
 	return u.String()
 }

@@ -35,7 +35,7 @@ type Postgres struct {
 	cfg      PostgresConfig
 	bin      string              // directory of the programs
 	account  *syscall.Credential // nil: ours
-	port     int
+	port     Port
 	password string
 	run      *process // nil: stopped
 }
@@ -77,11 +77,9 @@ func (pg *Postgres) locate() error {
 	if pg.account, err = postgresAccount(); err != nil {
 		return err
 	}
-	ports, err := freePorts(1)
-	if err != nil {
+	if pg.port, err = FreePort(); err != nil {
 		return err
 	}
-	pg.port = ports[0]
 	return makeDir(pg.cfg.Dir, pg.account)
 }
 
@@ -188,7 +186,7 @@ func (pg *Postgres) Start(ctx context.Context) error {
 	if pg.run != nil {
 		return errors.New("start postgres: already started")
 	}
-	settings := []string{"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(pg.port), "unix_socket_directories="}
+	settings := []string{"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(pg.port.number), "unix_socket_directories="}
 	if pg.cfg.Unsafe {
 		settings = append(settings, "fsync=off", "full_page_writes=off")
 	}
@@ -220,7 +218,7 @@ func (pg *Postgres) Ping(ctx context.Context) error {
 
 // URL is the address of a database, with user and password of a superuser.
 func (pg *Postgres) URL(database string) string {
-	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", pg.password), Host: loopback(pg.port),
+	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", pg.password), Host: pg.port.Addr(),
 		Path: database, RawQuery: "sslmode=disable"}
 	return u.String()
 }

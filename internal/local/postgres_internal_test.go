@@ -34,21 +34,6 @@ func TestCheckEntryNamesTheClosedDirectory(t *testing.T) {
 	}
 }
 
-func TestFreePortsLieBelowTheEphemeralOnes(t *testing.T) {
-	t.Parallel()
-	ports, err := freePorts(20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := map[int]bool{}
-	for _, port := range ports {
-		if port < 1024 || port >= ephemeralStart() || seen[port] {
-			t.Errorf("port %d of %v", port, ports)
-		}
-		seen[port] = true
-	}
-}
-
 func TestLogTailLeavesOutStackFrames(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "log")

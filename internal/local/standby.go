@@ -37,7 +37,7 @@ func (pg *Postgres) copyOf(ctx context.Context, primary *Postgres) error {
 	if err := giveTo(pg.account, pg.dataDir(), pg.passwordFile()); err != nil {
 		return err
 	}
-	from := fmt.Sprintf("host=127.0.0.1 port=%d user=postgres password=%s application_name=standby", primary.port, primary.password)
+	from := fmt.Sprintf("host=127.0.0.1 port=%d user=postgres password=%s application_name=standby", primary.port.number, primary.password)
 	return pg.complete(ctx, "pg_basebackup", "--pgdata="+pg.dataDir(), "--dbname="+from, "--write-recovery-conf",
 		"--wal-method=stream", "--checkpoint=fast", "--no-sync")
 }
