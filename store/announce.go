@@ -12,8 +12,8 @@ import (
 	"modulo/jobs"
 )
 
-// outboxTable is our own table: its trigger is there from the start, and is enabled as soon as a job listens.
-const outboxTable = "modulo.outbox"
+// OutboxTable is our own table: its trigger is there from the start, and is enabled as soon as a job listens.
+const OutboxTable = "modulo.outbox"
 
 const (
 	// triggerLockTimeout bounds how long writers queue behind us while we wait for the transactions that have the table.
@@ -42,7 +42,7 @@ func (db *DB) announce(ctx context.Context, job *jobs.Job) error {
 		if err != nil || t.enabled {
 			return err
 		}
-		if t.disabled == "" || t.payload != outboxTable {
+		if t.disabled == "" || t.payload != OutboxTable {
 			return t.problem()
 		}
 		err = db.enableTrigger(ctx, t)

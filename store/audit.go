@@ -93,6 +93,12 @@ type refusal interface {
 	refusal()
 }
 
+// IsRefusal says whether an error is such a no: asking again changes nothing as long as the state is what it is.
+func IsRefusal(err error) bool {
+	_, is := errors.AsType[refusal](err)
+	return is
+}
+
 // refused records an attempt that was refused, and returns the error; others are returned as they are.
 func (o *Operator) refused(ctx context.Context, a act, err error) error {
 	no, is := errors.AsType[refusal](err)

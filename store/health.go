@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,23 +18,36 @@ type ServerState struct {
 	Version       string // as in "15.13 (Debian 15.13-0+deb12u1)"
 	VersionNumber int    // as in 150013
 	Role          string
+	Database      string
 	// Blind says that the role is not shown what sessions of other roles do.
 	Blind bool
 	// Weakened are settings by which a crash of the server loses what it has confirmed, as in "fsync = off".
 	Weakened []string
 	// FreeConnections is how many more sessions the server takes from us now; as a pooler sees it, behind one.
 	FreeConnections int
-	RoundTrip       time.Duration
+	// Plans are settings of the planner that sessions have on and should have off, as behind a pooler.
+	Plans     []string
+	RoundTrip time.Duration
 	// Skew is how much the server's clock is ahead of ours, as far as it is certain; 0 where it may be right.
 	Skew time.Duration
 }
 
-const serverSQL = `select current_setting('server_version'), current_setting('server_version_num')::int, current_user::text,
+// PlanAdvice are the statements that turn Plans off for the role, in this database.
+func (s ServerState) PlanAdvice() string {
+	statements := make([]string, len(s.Plans))
+	for i, name := range s.Plans {
+		statements[i] = fmt.Sprintf("alter role %s in database %s set %s = off", quoteName(s.Role), quoteName(s.Database), name)
+	}
+	return strings.Join(statements, "; ")
+}
+
+const serverSQL = `select current_setting('server_version'), current_setting('server_version_num')::int, current_user::text, current_database()::text,
   not pg_has_role(current_user, 'pg_read_all_stats', 'usage'),
   array(select name || ' = ' || setting from pg_settings
     where name in ('fsync', 'full_page_writes', 'synchronous_commit') and setting = 'off' order by name),
   current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-    - (select sum(numbackends) from pg_stat_database)::int`
+    - (select sum(numbackends) from pg_stat_database)::int,
+  array(select name from pg_settings where name = any($1::text[]) and setting = 'on' order by name)`
 
 // clockTries is how often the clocks are compared: the quickest answer tells most.
 const clockTries = 3
@@ -41,7 +56,8 @@ const clockTries = 3
 func (db *DB) Server(ctx context.Context) (s ServerState, err error) {
 	ctx, cancel := db.bounded(ctx)
 	defer cancel()
-	err = db.pool.QueryRow(ctx, serverSQL).Scan(&s.Version, &s.VersionNumber, &s.Role, &s.Blind, &s.Weakened, &s.FreeConnections)
+	err = db.pool.QueryRow(ctx, serverSQL, slices.Collect(maps.Keys(planSettings))).Scan(
+		&s.Version, &s.VersionNumber, &s.Role, &s.Database, &s.Blind, &s.Weakened, &s.FreeConnections, &s.Plans)
 	for range clockTries {
 		if err != nil {
 			return s, fmt.Errorf("look at the server: %w", err)
@@ -54,6 +70,27 @@ func (db *DB) Server(ctx context.Context) (s ServerState, err error) {
 		}
 	}
 	return s, wrap("look at the server", err)
+}
+
+// missingRightsSQL leaves out modulo.outbox, which is the table of a job, and the record of migrations. Nothing is deleted of
+// the audit, of progress and of retention unless the configuration asks for it.
+const missingRightsSQL = `select string_agg(p.name, ', ' order by p.n) || ' modulo.' || c.relname
+from pg_class as c, unnest(array['select', 'insert', 'update', 'delete']) with ordinality as p (name, n)
+where c.relnamespace = 'modulo'::regnamespace and c.relkind = 'r' and c.relname not in ('outbox', 'schema_version')
+  and not has_table_privilege(c.oid, p.name) and not (p.name = 'delete' and c.relname in ('audit', 'progress', 'retention'))
+group by c.relname order by c.relname`
+
+// MissingRights are what the role may not do with the tables of the schema, as in "insert, update modulo.audit". Rights on the
+// tables of jobs are what OpenSource looks at.
+func (db *DB) MissingRights(ctx context.Context) ([]string, error) {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	rows, err := db.pool.Query(ctx, missingRightsSQL)
+	if err != nil {
+		return nil, fmt.Errorf("look at rights: %w", err)
+	}
+	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return missing, wrap("look at rights", err)
 }
 
 // beyond is how far a time lies outside of an interval.

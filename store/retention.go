@@ -51,9 +51,9 @@ const (
 const retentionLimits = `set local lock_timeout = '100ms'; set local statement_timeout = '5s';
 set local enable_seqscan = off; set local enable_bitmapscan = off`
 
-// Sweep removes one kind of old rows. It walks along the primary key, a batch per transaction, on a connection beside the
-// pool, and remembers how far it came: rows below that are old and gone, or have a reason to stay, and are looked at again
-// by the next sweep from the start. Not safe for concurrent use.
+// Sweep removes one kind of old rows. It walks along the primary key, a batch per transaction, and remembers how far it
+// came: rows below that are old and gone, or have a reason to stay, and are looked at again by the next sweep from the
+// start. All that Sweeps returns share one connection beside the pool, so only one of them may be used at a time.
 type Sweep struct {
 	RetentionConfig
 	db      *DB
@@ -85,15 +85,15 @@ func (db *DB) Sweeps(cfg RetentionConfig) ([]*Sweep, error) {
 		return nil, fmt.Errorf("retention: %w", err)
 	}
 	var sweeps []*Sweep
-	holder := uuid.NewString()
+	holder, session := uuid.NewString(), db.newSession()
 	add := func(keep time.Duration, kind sweepKind) {
 		if keep > 0 {
-			sweeps = append(sweeps, &Sweep{RetentionConfig: cfg, db: db, session: db.newSession(), holder: holder, host: host, kind: kind, keep: keep, limit: cfg.Batch})
+			sweeps = append(sweeps, &Sweep{RetentionConfig: cfg, db: db, session: session, holder: holder, host: host, kind: kind, keep: keep, limit: cfg.Batch})
 		}
 	}
 	var onOutbox []*jobs.Job
 	for _, job := range slices.Concat(cfg.Jobs, cfg.Others) {
-		if job.Source.Table == outboxTable {
+		if job.Source.Table == OutboxTable {
 			onOutbox = append(onOutbox, job)
 		}
 	}
@@ -168,17 +168,18 @@ func (s *Sweep) Step(ctx context.Context) (step SweepStep, err error) {
 			return s.batch(ctx, tx, &walked)
 		})
 		switch {
-		case hasCode(err, codeQueryCanceled):
+		case walked.others && hasCode(err, codeLockNotAvailable):
+		case hasCode(err, codeQueryCanceled, codeLockNotAvailable):
 			walked.late = err
-		case hasCode(err, codeLockNotAvailable): // another process is at it right now
-			walked.others = true
 		default:
 			return err
 		}
 		return nil // the connection is sound
 	})
 	if err == nil && walked.late != nil {
-		s.limit = max(s.limit/2, minRetentionBatch)
+		if hasCode(walked.late, codeQueryCanceled) {
+			s.limit = max(s.limit/2, minRetentionBatch)
+		}
 		err = walked.late
 	}
 	if err != nil {
@@ -212,10 +213,11 @@ type walk struct {
 	position, frontier int64
 	removed            int
 	ends, others       bool
-	late               error
+	late               error // it took too long, or somebody has locked the table
 }
 
-// holdSQL takes or renews the right to remove rows. $1 subject, $2 holder, $3 host, $4 seconds.
+// holdSQL takes or renews the right to remove rows, unless another process has it, or is at it right now. $1 subject, $2
+// holder, $3 host, $4 seconds.
 const holdSQL = `insert into modulo.retention as r (subject, holder, host, expires_at)
 values ($1::text, $2::uuid, $3::text, clock_timestamp() + make_interval(secs => $4::float8))
 on conflict (subject) do update set holder = excluded.holder, host = excluded.host, expires_at = excluded.expires_at
@@ -229,12 +231,9 @@ func (s *Sweep) batch(ctx context.Context, tx pgx.Tx, w *walk) error {
 		return err
 	}
 	held, err := tx.Exec(ctx, holdSQL, s.kind.name, s.holder, s.host, s.Lease.Seconds())
-	if err != nil {
+	w.others = hasCode(err, codeLockNotAvailable) || err == nil && held.RowsAffected() == 0
+	if err != nil || w.others {
 		return err
-	}
-	if held.RowsAffected() == 0 {
-		w.others = true
-		return nil
 	}
 	old, err := s.look(ctx, tx, w)
 	if err != nil {
@@ -296,9 +295,10 @@ type Retained struct {
 	Kind    string
 	Removed int64
 	Swept   time.Time // when all rows had been looked at the last time; zero: never
+	Expires time.Time // a lease after the last batch
 }
 
-const retainedSQL = `select subject, removed, coalesce(swept_at, '0001-01-01Z') from modulo.retention order by subject`
+const retainedSQL = `select subject, removed, coalesce(swept_at, '0001-01-01Z'), expires_at from modulo.retention order by subject`
 
 // Retained lists the kinds that were ever removed.
 func (db *DB) Retained(ctx context.Context) ([]Retained, error) {

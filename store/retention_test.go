@@ -146,6 +146,52 @@ func TestRetentionLeavesAlone(t *testing.T) {
 	}
 }
 
+// A table that somebody has locked is told, and is no reason to begin from the start.
+func TestRetentionOfALockedTable(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`insert into modulo.outbox (payload, created_at, done_at)
+		select '', now() - interval '2 days', case when n % 2 = 0 then now() - interval '1 day' end from generate_series(1, 300) as n`)
+	done := f.sweeps(store.RetentionConfig{Done: time.Hour, Batch: 50})[0]
+	for range 3 {
+		if _, err := done.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holder := testservers.Connect(t, f.url)
+	for _, sql := range []string{"begin", "lock table modulo.outbox"} {
+		if _, err := holder.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step, err := done.Step(t.Context())
+	wantError(t, err, "remove done rows", "lock timeout")
+	if !step.Rests {
+		t.Error("it does not give way")
+	}
+	if _, err := holder.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	if removed, steps := f.sweep(done); removed != 75 || steps > 4 {
+		t.Errorf("%d rows in %d steps, want 75 in 4", removed, steps)
+	}
+}
+
+// All kinds together take one connection.
+func TestRetentionByOneConnection(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const sessionsSQL = "select count(*)::int from pg_stat_activity where datname = current_database()"
+	sweeps := f.sweeps(store.RetentionConfig{Done: time.Hour, Audit: time.Hour, Failed: time.Hour, Jobs: []*jobs.Job{outboxJob(), tableJob("own")}})
+	before := column[int](f, sessionsSQL)[0]
+	for _, sweep := range sweeps {
+		f.sweep(sweep)
+	}
+	if n := column[int](f, sessionsSQL)[0] - before; len(sweeps) != 4 || n != 1 {
+		t.Errorf("%d sweeps took %d connections", len(sweeps), n)
+	}
+}
+
 // Failed rows are given up as a person would, not deleted; what was delivered, or is tried again, stays.
 func TestRetentionOfFailedRows(t *testing.T) {
 	t.Parallel()

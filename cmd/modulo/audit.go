@@ -30,6 +30,9 @@ func (a *app) auditCommand() *cobra.Command {
 		}
 		return a.withConsole(cmd.Context(), func(c *operations.Console) error {
 			page, err := c.Audit(cmd.Context(), filter)
+			if err == nil && len(page.Entries) == 0 && filter.Job != "" {
+				err = c.CheckJob(cmd.Context(), filter.Job) // a slip in a name must not look like a job that nobody touched
+			}
 			if err != nil {
 				return err
 			}

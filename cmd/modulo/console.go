@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 
 	"github.com/rs/zerolog"
@@ -46,24 +49,44 @@ func systemUser() string {
 
 // withConsole runs a command that needs no table of a job.
 func (a *app) withConsole(ctx context.Context, do func(*operations.Console) error) error {
-	return a.withSchema(ctx, func(db *store.DB, c *config.Config) error {
+	return a.withDatabase(ctx, func(db *store.DB, c *config.Config) error {
+		if err := db.CheckSchema(ctx); err != nil {
+			return err
+		}
 		return do(operations.New(operations.Config{DB: db, Jobs: c.JobList()}))
 	})
 }
 
-// withTables runs a command that looks at the tables of jobs: the named ones that are in the configuration, or all.
-func (a *app) withTables(ctx context.Context, names []string, do func(*operations.Console) error) error {
-	return a.withSchema(ctx, func(db *store.DB, c *config.Config) error {
-		var list []*jobs.Job
-		for _, job := range c.JobList() {
-			if len(names) == 0 || names[0] == job.Name {
-				list = append(list, job)
-			}
-		}
-		sources, err := openSources(ctx, db, list, zerolog.Nop())
-		if err != nil {
+// withTable runs a command that looks at the table of a job, where the configuration has that job.
+func (a *app) withTable(ctx context.Context, name string, do func(*operations.Console) error) error {
+	c, err := a.load(config.Overrides{})
+	if err != nil {
+		return err
+	}
+	others := func(job *jobs.Job) bool { return job.Name != name }
+	return a.onTables(ctx, c, slices.DeleteFunc(slices.Clone(c.JobList()), others), do)
+}
+
+// onTables runs a command on the tables of jobs. One that does not fit its job is the error in the end, with exitUsage: what
+// is known without it is shown all the same.
+func (a *app) onTables(ctx context.Context, c *config.Config, list []*jobs.Job, do func(*operations.Console) error) error {
+	return a.onDatabase(ctx, c, func(db *store.DB) error {
+		if err := db.CheckSchema(ctx); err != nil {
 			return err
 		}
-		return do(operations.New(operations.Config{DB: db, Jobs: list, Sources: sources}))
+		sources := map[string]*store.Source{}
+		var unfit error
+		for _, job := range list {
+			opened, err := openSources(ctx, db, []*jobs.Job{job}, zerolog.Nop())
+			if store.IsUnreachable(err) {
+				return err
+			}
+			maps.Copy(sources, opened)
+			unfit = errors.Join(unfit, err)
+		}
+		if err := do(operations.New(operations.Config{DB: db, Jobs: list, Sources: sources})); err != nil {
+			return err
+		}
+		return exit(exitUsage, unfit)
 	})
 }

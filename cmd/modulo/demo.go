@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -129,22 +130,12 @@ func (a *app) demoOn(ctx context.Context, flags demoFlags) (err error) {
 
 // demoSite serves the dashboard while the service runs.
 func (a *app) demoSite(ctx context.Context, c *config.Config, o opening, app *demoApplication, flags demoFlags) error {
-	listener, err := listenHTTP(ctx, c, o.log)
-	if err != nil {
-		return err
-	}
-	if listener == nil {
+	return a.besideSite(ctx, c, o, func(o opening, listener net.Listener) error {
+		if listener != nil {
+			fmt.Fprintf(a.err, "Dashboard:  http://%s/\n", listener.Addr())
+		}
 		return a.demoService(ctx, c, o, app, flags)
-	}
-	if o.site, err = a.newSite(c, o.log); err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	handler, err := routes(listener, c, o, o.log)
-	if err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	fmt.Fprintf(a.err, "Dashboard:  http://%s/\n", listener.Addr())
-	return besideHTTP(listener, handler, o.log, func() error { return a.demoService(ctx, c, o, app, flags) })
+	})
 }
 
 // demoService runs the service and shows what arrives.
@@ -154,13 +145,9 @@ func (a *app) demoService(ctx context.Context, c *config.Config, o opening, app 
 		return err
 	}
 	defer s.db.Close()
-	settings, err := c.Settings()
-	if err != nil {
-		return err
-	}
 	serving, stopServing := context.WithCancel(ctx)
 	served, changed := make(chan error, 1), make(chan error, 1)
-	go func() { served <- s.runMonitored(serving, o, settings) }()
+	go func() { served <- s.runMonitored(serving, c, o) }()
 	go func() {
 		if flags.exit {
 			changed <- nil

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 	_ "time/tzdata" // time zones of cron schedules, also where the machine has none
 )
 
@@ -39,12 +40,27 @@ func main() {
 	case code = <-finished:
 	case first := <-signals:
 		stop(signalled{first.(syscall.Signal)})
-		select {
-		case code = <-finished:
-		case second := <-signals:
-			fmt.Fprintln(os.Stderr, "second signal: stopping at once; batches in flight are sent again by the next start")
-			code = signalled{second.(syscall.Signal)}.exitCode()
-		}
+		code = untilSecond(signals, finished)
 	}
 	os.Exit(code)
+}
+
+// sameSignal is within what time signals count as one: timeout(1) and some supervisors signal a process and then its group.
+const sameSignal = 50 * time.Millisecond
+
+// untilSecond waits for the end of a clean stop, or for another signal, which ends the process at once.
+func untilSecond(signals <-chan os.Signal, finished <-chan int) (code int) {
+	began := time.Now()
+	for {
+		select {
+		case code := <-finished:
+			return code
+		case second := <-signals:
+			if time.Since(began) < sameSignal {
+				continue
+			}
+			fmt.Fprintln(os.Stderr, "second signal: stopping at once; batches in flight are sent again by the next start")
+			return signalled{second.(syscall.Signal)}.exitCode()
+		}
+	}
 }

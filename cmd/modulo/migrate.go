@@ -29,12 +29,16 @@ func (a *app) withDatabase(ctx context.Context, do func(*store.DB, *config.Confi
 	if err != nil {
 		return err
 	}
+	return a.onDatabase(ctx, c, func(db *store.DB) error { return do(db, c) })
+}
+
+func (a *app) onDatabase(ctx context.Context, c *config.Config, do func(*store.DB) error) error {
 	db, err := a.database(ctx, c)
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
 	defer db.Close()
-	return stoppedEarly(ctx, do(db, c))
+	return stoppedEarly(ctx, do(db))
 }
 
 func (a *app) migrateUpCommand() *cobra.Command {

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"modulo/internal/config"
 	"modulo/internal/operations"
 	"modulo/jobs"
 	"modulo/store"
@@ -69,16 +67,6 @@ func (f *rowFilter) filter(job string) (store.FailureFilter, error) {
 		return filter, exit(exitUsage, fmt.Errorf("--class %q: no such class; see --help", f.class))
 	}
 	return filter, nil
-}
-
-// withSchema runs a command that needs the schema of this release.
-func (a *app) withSchema(ctx context.Context, do func(*store.DB, *config.Config) error) error {
-	return a.withDatabase(ctx, func(db *store.DB, c *config.Config) error {
-		if err := db.CheckSchema(ctx); err != nil {
-			return err
-		}
-		return do(db, c)
-	})
 }
 
 func (a *app) rowsListCommand() *cobra.Command {
@@ -181,51 +169,6 @@ func (a *app) printFailures(output outputFormat, list []operations.Failure) erro
 		})
 	}
 	return a.print(output, p)
-}
-
-func (a *app) rowsShowCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "show JOB ROW",
-		Short: "Show all that is known of a failed row",
-		Args:  cobra.ExactArgs(2),
-	}
-	output := outputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		id, err := strconv.ParseInt(args[1], 10, 64)
-		if err != nil {
-			return exit(exitUsage, fmt.Errorf("row %q is not a number", args[1]))
-		}
-		return a.withConsole(cmd.Context(), func(c *operations.Console) error {
-			row, err := c.Row(cmd.Context(), args[0], id, false)
-			if errors.Is(err, store.ErrNoFailure) {
-				return fmt.Errorf("job %s, row %d: %w: it is pending, done or unknown", args[0], id, err)
-			}
-			if err != nil {
-				return err
-			}
-			return a.printFailure(*output, *row.Failure)
-		})
-	}
-	return cmd
-}
-
-func (a *app) printFailure(output outputFormat, line operations.Failure) error {
-	optional := func(at *time.Time) string {
-		if at == nil {
-			return "-"
-		}
-		return at.UTC().Format(time.RFC3339)
-	}
-	key := "-"
-	if line.Key != nil {
-		key = *line.Key
-	}
-	return a.print(output, printed{value: line, head: []string{"row", strconv.FormatInt(line.RowID, 10)}, rows: [][]string{
-		{"job", line.Job}, {"event_id", line.EventID}, {"key", key}, {"state", string(line.State)},
-		{"class", string(line.Class)}, {"attempts", strconv.Itoa(line.Attempts)},
-		{"delivered", strconv.FormatBool(line.Delivered)}, {"first failed", optional(&line.FirstAt)},
-		{"last failed", optional(&line.LastAt)}, {"next attempt", optional(line.NextAttempt)}, {"reason", oneLine(line.Error)},
-	}})
 }
 
 // repairFlags are the flags of rows retry and discard.

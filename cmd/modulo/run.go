@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -53,29 +54,14 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	if err != nil {
 		return err
 	}
-	listener, err := listenHTTP(ctx, c, log)
-	if err != nil {
-		return err
-	}
 	o := opening{patience: startPatience, grace: flags.grace(), farewell: flags.farewell(), maxWorkers: flags.maxWorkers, log: log}
 	if exporter != nil {
 		o.tracer = exporter
 	}
-	work := func() error {
-		return besideTraces(ctx, exporter, func() error { return a.runService(ctx, c, flags, o) })
-	}
 	o.monitor = a.newMonitor(c, exporter, log)
-	if listener == nil {
-		return work()
-	}
-	if o.site, err = a.newSite(c, log); err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	handler, err := routes(listener, c, o, log)
-	if err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	return besideHTTP(listener, withPprof(c, handler), log, work)
+	return a.besideSite(ctx, c, o, func(o opening, _ net.Listener) error {
+		return besideTraces(ctx, exporter, func() error { return a.runService(ctx, c, flags, o) })
+	})
 }
 
 func (a *app) newMonitor(c *config.Config, exporter *traces.Exporter, log zerolog.Logger) *monitor.Monitor {
@@ -103,11 +89,7 @@ func (a *app) runService(ctx context.Context, c *config.Config, flags *serviceFl
 		asked <- time.Now()
 		log.Info().AnErr("cause", context.Cause(ctx)).Msg("stopping: no new batch; finishing those in flight")
 	})()
-	settings, err := c.Settings()
-	if err != nil {
-		return err
-	}
-	if err := s.besideRetention(ctx, c, o, func() error { return s.runMonitored(ctx, o, settings) }); err != nil {
+	if err := s.besideRetention(ctx, c, o, func() error { return s.runMonitored(ctx, c, o) }); err != nil {
 		return err
 	}
 	if took := time.Since(<-asked); took > flags.shutdownTimeout {
@@ -118,7 +100,11 @@ func (a *app) runService(ctx context.Context, c *config.Config, flags *serviceFl
 }
 
 // runMonitored runs the service while others tell what it does, count what is pending, and do what people ask for by HTTP.
-func (s *service) runMonitored(ctx context.Context, o opening, settings []config.Setting) error {
+func (s *service) runMonitored(ctx context.Context, c *config.Config, o opening) error {
+	settings, err := c.Settings()
+	if err != nil {
+		return err
+	}
 	m := o.monitor
 	m.Runs()
 	defer context.AfterFunc(ctx, m.Stops)()
@@ -139,7 +125,7 @@ func (s *service) runMonitored(ctx context.Context, o opening, settings []config
 		others.Go(func() { m.Sample(beside, s.db, s.tables()) })
 		others.Go(func() { console.Watch(beside) })
 	}
-	err := s.Run(ctx)
+	err = s.Run(ctx)
 	stop()
 	stopTelling()
 	others.Wait()

@@ -210,7 +210,10 @@ func TestSignals(t *testing.T) {
 	run, told := f.process("run", "--workers", "1", "--shutdown-timeout", "1h", "--broker-url", url)
 	<-busy
 	sendSignal(t, run.Process, syscall.SIGTERM)
-	await(t, "the stop has begun", func() bool { return strings.Contains(told.String(), "stopping: no new batch") })
+	asked := time.Now()
+	await(t, "the stop has begun, and not just now", func() bool {
+		return strings.Contains(told.String(), "stopping: no new batch") && time.Since(asked) > 2*sameSignal
+	})
 	sendSignal(t, run.Process, syscall.SIGTERM)
 	if code := exitCode(t, run, told); code != 143 || !strings.Contains(told.String(), "second signal: stopping at once") {
 		t.Errorf("run after the second SIGTERM: exit code %d\n%s", code, told.String())
@@ -219,6 +222,7 @@ func TestSignals(t *testing.T) {
 	run, told = f.process("run")
 	f.drained()
 	sendSignal(t, run.Process, syscall.SIGTERM)
+	sendSignal(t, run.Process, syscall.SIGINT) // at the same time: one and the same wish
 	if code := exitCode(t, run, told); code != 0 || !strings.Contains(told.String(), `"message":"stopped"`) {
 		t.Errorf("run after SIGTERM: exit code %d\n%s", code, told.String())
 	}

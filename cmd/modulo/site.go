@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -60,9 +61,28 @@ func (s *site) current() *operations.Console { return s.console.Load() }
 
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.pages.Load().ServeHTTP(w, r) }
 
+// besideSite works while the site is served where the configuration says; listener is nil where it is nowhere.
+func (a *app) besideSite(ctx context.Context, c *config.Config, o opening, work func(o opening, listener net.Listener) error) error {
+	listener, err := listenHTTP(ctx, c, o.log)
+	if err != nil {
+		return err
+	}
+	if listener == nil {
+		return work(o, nil)
+	}
+	if o.site, err = a.newSite(c, o.log); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	handler, err := routes(listener, c, o)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	return besideHTTP(listener, withPprof(c, handler), o.log, func() error { return work(o, listener) })
+}
+
 // routes are what the listener answers: probes and metrics to everybody, everything else behind the guard and the prefix.
-func routes(listener net.Listener, c *config.Config, o opening, log zerolog.Logger) (http.Handler, error) {
-	keeper, err := newGuard(listener, c, log)
+func routes(listener net.Listener, c *config.Config, o opening) (http.Handler, error) {
+	keeper, err := newGuard(listener, c, o.log)
 	if err != nil {
 		return nil, exit(exitUsage, err)
 	}
@@ -71,7 +91,7 @@ func routes(listener net.Listener, c *config.Config, o opening, log zerolog.Logg
 	mux.HandleFunc("GET /readyz", o.monitor.Readyz)
 	mux.Handle("GET /metrics", o.monitor.Metrics())
 	guarded := http.NewServeMux()
-	programs := api.New(o.site.current, log)
+	programs := api.New(o.site.current, o.log)
 	guarded.Handle("/api/v1/", programs)
 	guarded.Handle("/api/v1", programs) // else the mux would lead out of the prefix
 	guarded.Handle("/", o.site)

@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"modulo/internal/config"
 	"modulo/internal/operations"
+	"modulo/jobs"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -22,10 +25,14 @@ func (a *app) statusCommand() *cobra.Command {
 	}
 	output, every := outputFlag(cmd), watchFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if _, err := a.load(config.Overrides{JobNames: args}); err != nil {
+		c, err := a.load(config.Overrides{JobNames: args})
+		if err != nil {
 			return err // a job that is not in the configuration
 		}
-		err := a.withTables(cmd.Context(), args, func(c *operations.Console) error {
+		err = a.onTables(cmd.Context(), c, c.JobList(), func(c *operations.Console) error {
+			if err := a.tellOthers(cmd.Context(), c, args); err != nil {
+				return err
+			}
 			return a.watch(cmd.Context(), *every, *output, func(a *app) error {
 				overview, err := c.Overview(cmd.Context())
 				if err != nil {
@@ -40,6 +47,29 @@ func (a *app) statusCommand() *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// tellOthers says which jobs run that are not in this configuration: usually it is another one than the service has.
+func (a *app) tellOthers(ctx context.Context, c *operations.Console, asked []string) error {
+	if len(asked) > 0 {
+		return nil
+	}
+	instances, err := c.Instances(ctx)
+	if err != nil {
+		return err
+	}
+	var others []string
+	for _, i := range instances {
+		for _, job := range i.Jobs {
+			if i.LeaseSeconds > 0 && !slices.ContainsFunc(c.Jobs, func(known *jobs.Job) bool { return known.Name == job }) {
+				others = append(others, job)
+			}
+		}
+	}
+	if slices.Sort(others); len(others) > 0 {
+		fmt.Fprintf(a.err, "instances run jobs that are not in this configuration, see --config: %s\n", strings.Join(slices.Compact(others), ", "))
+	}
+	return nil
 }
 
 func (a *app) printStatus(output outputFormat, list []operations.Job) error {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"regexp"
@@ -356,10 +357,17 @@ func (c *Config) checkOwnership() error {
 	return nil
 }
 
+// Kept is how long rows are kept, by the keys that are set.
+func (r Retention) Kept() map[string]Duration {
+	kept := map[string]Duration{"done": r.Done, "failed": r.Failed, "audit": r.Audit}
+	maps.DeleteFunc(kept, func(_ string, d Duration) bool { return d == 0 })
+	return kept
+}
+
 func (r Retention) check() error {
 	var problems []error
-	for name, keep := range map[string]Duration{"done": r.Done, "failed": r.Failed, "audit": r.Audit} {
-		if keep != 0 && keep < minRetention {
+	for name, keep := range r.Kept() {
+		if keep < minRetention {
 			problems = append(problems, fmt.Errorf("retention.%s: %s is less than %s", name, time.Duration(keep), time.Duration(minRetention)))
 		}
 	}

@@ -136,7 +136,7 @@ func (d *Dashboard) readInstances(r *http.Request) (frame, error) {
 		}
 		page.Instances = append(page.Instances, line)
 	}
-	return frame{Title: "Instances", Section: "Instances", Page: page}, nil
+	return frame{Title: "Instances", Section: "Instances", Command: "modulo instances", Page: page}, nil
 }
 
 // passesPage is the screen of a job's passes.

@@ -25,7 +25,7 @@ func (e *examination) broker(ctx context.Context, tokens []stomp.TokenName) {
 	found, err := inspect(ctx, mq, tokens)
 	switch {
 	case stomp.IsDenied(err):
-		e.note(group, "token-rights", Failure, e.rights(), "the login is refused access to a token queue: %s", err)
+		e.note(group, "token-rights", Failure, e.tokenRights(), "the login is refused access to a token queue: %s", err)
 	case err != nil:
 		e.note(group, "login", Failure, "look at the address, the login, TLS, and the broker", "%s", err)
 		return
@@ -64,8 +64,8 @@ func inspect(ctx context.Context, mq broker.Broker, tokens []stomp.TokenName) (s
 	return found, err
 }
 
-// rights are what the login needs.
-func (e *examination) rights() string {
+// tokenRights are what the login needs.
+func (e *examination) tokenRights() string {
 	return fmt.Sprintf("give it read, write and admin on %s> (authorizationPlugin): docs/operations.md, Tokens", e.c.Broker.TokenPrefix)
 }
 
@@ -125,7 +125,7 @@ func (e *examination) canary(ctx context.Context, mq broker.Broker) {
 		if e.required() {
 			s = Failure
 		}
-		e.note(group, name, s, e.rights()+"; or --no-canary", "the login is refused access to %s: %s", c.Queue, err)
+		e.note(group, name, s, e.tokenRights()+"; or --no-canary", "the login is refused access to %s: %s", c.Queue, err)
 		return
 	case err != nil:
 		e.note(group, name, Failure, "look at the broker and its log", "%s", err)

@@ -11,9 +11,6 @@ import (
 	"modulo/store"
 )
 
-// outboxTable is the table that retention.done is about.
-const outboxTable = "modulo.outbox"
-
 // listenPatience is how long a notification may take.
 const listenPatience = 2 * time.Second
 
@@ -38,16 +35,48 @@ func (e *examination) server(ctx context.Context, db *store.DB) {
 	} else {
 		e.note(group, "pooler", OK, "", "no pooler in between")
 	}
+	if len(s.Plans) > 0 {
+		e.note(group, "planner", Warning, s.PlanAdvice()+"; for a role that nobody else uses",
+			"the sessions lack settings that keep the fetch on its index: %s", strings.Join(s.Plans, ", "))
+	} else {
+		e.note(group, "planner", OK, "", "the sessions have the settings that keep the fetch on its index")
+	}
 	e.skew(group, "clock", s.Skew, "the database server")
+	if len(s.Weakened) == 0 {
+		e.note(group, "durability", OK, "", "none of fsync, full_page_writes and synchronous_commit is off")
+	}
 	for _, weak := range s.Weakened {
 		e.note(group, "durability", Warning, "turn it on: a crash of the server may forget what it has confirmed, and rows are sent again", "%s", weak)
 	}
-	if needed := e.c.Database.MaxConns + besidePool; !db.Pooled() && s.FreeConnections < needed {
+	needed := e.c.Database.MaxConns + besidePool
+	if len(e.c.Retention.Kept()) > 0 {
+		needed++
+	}
+	switch {
+	case db.Pooled(): // which shares them out
+	case s.FreeConnections >= needed:
+		e.note(group, "connections", OK, "", "the server has room for %d more connections, one more instance wants up to %d", s.FreeConnections, needed)
+	default:
 		e.note(group, "connections", Warning, "raise max_connections of the server, or lower database.max_conns",
 			"the server has room for %d more connections; one more instance may want %d", s.FreeConnections, needed)
 	}
 	if s.Blind {
 		e.note(group, "visibility", OK, "", "role %s is not shown the sessions of others (grant pg_read_all_stats): some old snapshots are not seen", s.Role)
+	}
+}
+
+// rights looks at the tables of Modulo itself; those on the tables of jobs are a part of their checks.
+func (e *examination) rights(ctx context.Context, db *store.DB) {
+	const group, name = "database", "rights"
+	missing, err := db.MissingRights(ctx)
+	switch {
+	case err != nil:
+		e.note(group, name, Failure, "look at the server", "%s", err)
+	case len(missing) > 0:
+		e.note(group, name, Failure, "grant select, insert, update, delete on all tables in schema modulo to the role",
+			"the role may not %s", strings.Join(missing, "; "))
+	default:
+		e.note(group, name, OK, "", "the role may read and write the tables of the schema modulo")
 	}
 }
 
@@ -116,11 +145,12 @@ func (e *examination) instances(ctx context.Context, db *store.DB) {
 func (e *examination) retention(ctx context.Context, db *store.DB) {
 	const group, name = "database", "retention"
 	r := e.c.Retention
-	if r.Done == 0 && r.Failed == 0 && r.Audit == 0 {
+	kept := r.Kept()
+	if len(kept) == 0 {
 		return
 	}
-	if r.Done != 0 && !slices.ContainsFunc(e.c.JobList(), func(job *jobs.Job) bool { return job.Source.Table == outboxTable }) {
-		e.note(group, name, Warning, "set it where such a job runs", "retention.done does nothing here: no job of this configuration is on %s", outboxTable)
+	if r.Done != 0 && !slices.ContainsFunc(e.c.JobList(), func(job *jobs.Job) bool { return job.Source.Table == store.OutboxTable }) {
+		e.note(group, name, Warning, "set it where such a job runs", "retention.done does nothing here: no job of this configuration is on %s", store.OutboxTable)
 	}
 	list, err := db.Retained(ctx)
 	if err != nil {
@@ -131,12 +161,16 @@ func (e *examination) retention(ctx context.Context, db *store.DB) {
 		e.note(group, name, OK, "", "no instance has looked for old rows yet")
 	}
 	for _, kind := range list {
-		if time.Since(kind.Swept) > longUnswept {
+		switch {
+		case kept[kind.Kind] == 0: // asked for once, and not any more
+		case kind.Swept.IsZero() && time.Since(kind.Expires) < longUnswept:
+			e.note(group, name, OK, "", "old %s rows: %d removed, the first look at all is not over", kind.Kind, kind.Removed)
+		case time.Since(kind.Swept) > longUnswept:
 			e.note(group, name, Warning, "look at the log of the instances for retention; it gives way while there is a backlog",
 				"old %s rows: not all were looked at for two days", kind.Kind)
-			continue
+		default:
+			e.note(group, name, OK, "", "old %s rows: %d removed, all looked at %s", kind.Kind, kind.Removed, kind.Swept.UTC().Format(time.RFC3339))
 		}
-		e.note(group, name, OK, "", "old %s rows: %d removed, all looked at %s", kind.Kind, kind.Removed, kind.Swept.UTC().Format(time.RFC3339))
 	}
 }
 

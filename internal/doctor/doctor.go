@@ -150,6 +150,7 @@ func (e *examination) database(ctx context.Context) (tokens []stomp.TokenName) {
 		return nil
 	}
 	e.note(group, "schema", OK, "", "the schema modulo is that of this release")
+	e.rights(ctx, db)
 	var sound []*jobs.Job
 	for _, job := range e.c.JobList() {
 		source := e.table(ctx, db, job)

@@ -126,7 +126,7 @@ func TestHealthy(t *testing.T) {
 	report := p.examine()
 	for _, finding := range []string{
 		"configuration/configuration=ok", "database/reach=ok", "database/version=ok", "database/pooler=ok", "database/clock=ok",
-		"database/snapshots=ok", "database/schema=ok", "job outbox/table=ok", "job outbox/plan=ok", "job outbox/dead-rows=ok",
+		"database/snapshots=ok", "database/connections=ok", "database/schema=ok", "database/rights=ok", "job outbox/table=ok", "job outbox/plan=ok", "job outbox/dead-rows=ok",
 		"job outbox/workers=ok", "broker/login=ok", "broker/canary=ok", "broker/clock=ok",
 	} {
 		p.wants(report, finding)
@@ -273,6 +273,10 @@ func TestTables(t *testing.T) {
 	p.exec(`grant select on modulo.schema_version to "doctor_test"`)
 	report = p.examine()
 	p.wants(report, "job big/rights=failure", "grant")
+	p.wants(report, "database/rights=failure", "may not select, insert, update modulo.audit; select, insert, update, delete modulo.failures")
+	p.exec(`grant select, insert, update, delete on all tables in schema modulo to "doctor_test"; grant usage on sequence modulo.epoch to "doctor_test";
+		revoke delete on modulo.audit, modulo.progress, modulo.retention from "doctor_test"`)
+	p.wants(p.examine(), "database/rights=ok")
 	p.wants(report, "database/visibility=ok", "doctor_test is not shown")
 }
 
@@ -289,8 +293,28 @@ func TestListen(t *testing.T) {
 	report := p.examine()
 	p.wants(report, "database/pooler=ok", "behind a pooler")
 	p.wants(report, "database/listen=warning", "set database.listen_url", "only the clock")
+	p.wants(report, "database/planner=warning", "enable_seqscan, jit", "alter role", "set enable_bitmapscan = off")
 	p.text = fmt.Sprintf("database: {listen_url: %q}\n%s", direct, p.text)
 	p.wants(p.examine(), "database/listen=ok")
+}
+
+// Behind a pooler the settings of sessions are the role's: the doctor says which are missing, and is content with its advice.
+func TestPlanner(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t)
+	p.wants(p.examine(), "database/planner=ok")
+	name := p.conn.Config().Database
+	p.url = testservers.OwnPgBouncer(t, nil).URL(name)
+	report := p.examine()
+	p.wants(report, "database/planner=warning", "enable_bitmapscan, enable_seqscan, jit")
+	for _, f := range report {
+		if f.Name == "planner" {
+			advice, _, _ := strings.Cut(f.Hint, "; for ")
+			p.exec(advice)
+		}
+	}
+	p.url = testservers.OwnPgBouncer(t, nil).URL(name)
+	p.wants(p.examine(), "database/planner=ok")
 }
 
 // Old rows that nobody removes are told.
@@ -304,6 +328,14 @@ func TestRetention(t *testing.T) {
 	report := p.examine()
 	p.wants(report, "database/retention=ok", "old done rows: 5 removed")
 	p.wants(report, "database/retention=warning", "old audit rows")
+	p.exec("update modulo.retention set swept_at = null, expires_at = now() where subject = 'audit'")
+	p.wants(p.examine(), "database/retention=ok", "old audit rows: 0 removed, the first look at all is not over")
+	p.exec("update modulo.retention set expires_at = now() - interval '3 days' where subject = 'audit'")
+	p.wants(p.examine(), "database/retention=warning", "old audit rows")
+	p.text = "retention: {done: 24h}"
+	if report := lines(p.examine()); strings.Contains(report, "old audit rows") {
+		t.Errorf("what nobody wants any more is told:\n%s", report)
+	}
 	p.text += "\njobs: {own: {source: {table: own, id: id, where: a}, done: {set: a = false}, message: {destination: /queue/q}}}"
 	p.wants(p.examine(), "database/retention=warning", "retention.done does nothing here")
 }

@@ -68,7 +68,7 @@ const (
 func New(cfg Config) *Monitor {
 	m := &Monitor{Config: cfg, registry: prometheus.NewRegistry(), born: time.Now(), known: make(chan struct{}), jobs: map[string]*job{}}
 	for _, j := range cfg.Jobs {
-		m.jobs[j.Name] = &job{interval: j.Schedule.Cron == "", workers: map[int]*worker{}, parted: map[int]*worker{}}
+		m.jobs[j.Name] = &job{interval: j.Schedule.Cron == "", workers: map[int]*worker{}, parted: map[int]untold{}}
 	}
 	m.counts = newCounts(m.registry, cfg.Jobs)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{

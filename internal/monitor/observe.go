@@ -14,7 +14,7 @@ type job struct {
 	state    jobs.JobState   // of the last tick, without Owned
 	workers  map[int]*worker // of this instance
 	sample   sample
-	parted   map[int]*worker // no longer of this instance, with something to tell
+	parted   map[int]untold // of workers that are no longer of this instance
 }
 
 // worker is a worker that this instance owns.

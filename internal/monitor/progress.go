@@ -43,12 +43,30 @@ func (t *tally) passed(outcome jobs.Outcome, err error, always bool) {
 	t.problem = problem
 }
 
+// untold is what nobody has been told of a worker that is no longer of this instance.
+type untold struct {
+	done     int64
+	progress time.Time
+}
+
 // part gives a worker up; what it has not told yet is kept. m.mu is held.
 func (j *job) part(number int) {
-	if w := j.workers[number]; w.tally.done > 0 {
-		j.parted[number] = w
-	}
+	w := j.workers[number]
 	delete(j.workers, number)
+	j.keep(number, untold{w.tally.done, w.progress})
+}
+
+// keep adds to what is still to be told: a worker can come and go several times between two notes. m.mu is held.
+func (j *job) keep(number int, u untold) {
+	if u.done == 0 {
+		return
+	}
+	before := j.parted[number]
+	if before.progress.After(u.progress) {
+		u.progress = before.progress
+	}
+	u.done += before.done
+	j.parted[number] = u
 }
 
 // Notes takes notes of progress for all instances to see: a *store.DB.
@@ -75,7 +93,7 @@ func (m *Monitor) Tell(ctx context.Context, notes Notes) {
 
 // tell writes what is due, and returns false if that does not work.
 func (m *Monitor) tell(ctx context.Context, notes Notes, timeout time.Duration, failing bool) bool {
-	list := m.untold(time.Now())
+	list := m.due(time.Now())
 	if len(list) == 0 {
 		return !failing
 	}
@@ -92,17 +110,17 @@ func (m *Monitor) tell(ctx context.Context, notes Notes, timeout time.Duration, 
 	return false
 }
 
-// untold returns the notes that are due and takes them for written.
-func (m *Monitor) untold(now time.Time) []store.WorkerProgress {
+// due returns the notes that are due and takes them for written.
+func (m *Monitor) due(now time.Time) []store.WorkerProgress {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var list []store.WorkerProgress
 	for name, j := range m.jobs {
-		for number, w := range j.parted {
+		for number, u := range j.parted {
 			if current := j.workers[number]; current != nil {
-				current.tally.done += w.tally.done
+				current.tally.done += u.done
 			} else {
-				list = append(list, store.WorkerProgress{Job: name, Number: number, Done: w.tally.done, ProgressAt: w.progress})
+				list = append(list, store.WorkerProgress{Job: name, Number: number, Done: u.done, ProgressAt: u.progress})
 			}
 		}
 		clear(j.parted)
@@ -140,19 +158,8 @@ func (m *Monitor) untell(list []store.WorkerProgress) {
 		j := m.jobs[p.Job]
 		if w := j.workers[p.Number]; w != nil {
 			w.tally.done, w.tally.untold = w.tally.done+p.Done, true
-		} else if p.Done > 0 {
-			j.parted[p.Number] = &worker{progress: p.ProgressAt, tally: tally{done: p.Done}}
+		} else {
+			j.keep(p.Number, untold{p.Done, p.ProgressAt})
 		}
 	}
-}
-
-// Counted returns what was last counted of a job, and when; false where nothing was.
-func (m *Monitor) Counted(name string) (store.Backlog, time.Time, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	j := m.jobs[name]
-	if j == nil || j.sample.at.IsZero() {
-		return store.Backlog{}, time.Time{}, false
-	}
-	return j.sample.backlog, j.sample.at, true
 }

@@ -91,3 +91,14 @@ func (m *Monitor) workersOf(name string) int {
 	defer m.mu.Unlock()
 	return m.jobs[name].state.Workers
 }
+
+// Counted returns what was last counted of a job, and when; false where nothing was.
+func (m *Monitor) Counted(name string) (store.Backlog, time.Time, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	j := m.jobs[name]
+	if j == nil || j.sample.at.IsZero() {
+		return store.Backlog{}, time.Time{}, false
+	}
+	return j.sample.backlog, j.sample.at, true
+}

@@ -84,6 +84,9 @@ func (c *Console) SetWorkers(ctx context.Context, by store.Actor, change store.W
 	if change.Workers < 1 || change.Workers > jobs.MaxWorkers {
 		return Change{}, &RangeError{"workers", change.Workers, 1, jobs.MaxWorkers}
 	}
+	if err := c.CheckJob(ctx, change.Job); err != nil {
+		return Change{}, err
+	}
 	defer c.forget()
 	before, err := c.DB.As(by).ChangeWorkers(ctx, change)
 	return changeOf(before), err
@@ -105,6 +108,9 @@ func (c *Console) Change(ctx context.Context, job string) (Change, error) {
 
 // AbortChange takes a change of K back that is not yet in force; false: there was none. Errors as store.Operator.AbortChange.
 func (c *Console) AbortChange(ctx context.Context, by store.Actor, change store.WorkersChange) (bool, error) {
+	if err := c.CheckJob(ctx, change.Job); err != nil {
+		return false, err
+	}
 	if _, err := c.DB.Control(ctx, change.Job); err != nil {
 		return false, err
 	}
@@ -114,21 +120,23 @@ func (c *Console) AbortChange(ctx context.Context, by store.Actor, change store.
 
 // Pause stops a job in all instances, or lets it go on; store.ErrNoJob where it was never run.
 func (c *Console) Pause(ctx context.Context, by store.Actor, job string, paused bool) error {
-	defer c.forget()
-	known, err := c.DB.As(by).Pause(ctx, job, paused)
-	return orUnknown(known, err)
+	return c.steer(ctx, job, func() (bool, error) { return c.DB.As(by).Pause(ctx, job, paused) })
 }
 
 // Trigger begins a pass of every worker; store.ErrNoJob where the job was never run.
 func (c *Console) Trigger(ctx context.Context, by store.Actor, job string) error {
-	defer c.forget()
-	known, err := c.DB.As(by).Trigger(ctx, job)
-	return orUnknown(known, err)
+	return c.steer(ctx, job, func() (bool, error) { return c.DB.As(by).Trigger(ctx, job) })
 }
 
-func orUnknown(known bool, err error) error {
-	if err == nil && !known {
-		return store.ErrNoJob
+// steer does something with a job that is known; do says whether it was ever run.
+func (c *Console) steer(ctx context.Context, job string, do func() (bool, error)) error {
+	if err := c.CheckJob(ctx, job); err != nil {
+		return err
+	}
+	defer c.forget()
+	run, err := do()
+	if err == nil && !run {
+		err = fmt.Errorf("job %s: %w", job, store.ErrNoJob)
 	}
 	return err
 }

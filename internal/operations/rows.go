@@ -150,6 +150,9 @@ func (c *Console) Row(ctx context.Context, job string, id int64, payload bool) (
 
 func (c *Console) row(ctx context.Context, job string, id int64, payload bool) (Row, error) {
 	row := Row{History: []AuditEntry{}}
+	if err := c.CheckJob(ctx, job); err != nil {
+		return Row{}, err
+	}
 	record, err := c.DB.GetFailure(ctx, job, id)
 	switch {
 	case err == nil:
