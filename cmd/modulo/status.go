@@ -73,7 +73,7 @@ func (a *app) tellOthers(ctx context.Context, c *operations.Console, asked []str
 }
 
 func (a *app) printStatus(output outputFormat, list []operations.Job) error {
-	p := printed{value: list, head: []string{"JOB", "STATE", "OWNED", "BACKLOG", "OLDEST", "ROWS/S", "FAILED", "RETRYING", "LAST PASS", "PROBLEM"}}
+	p := printed{value: list, head: []string{"JOB", "STATE", "OWNED", "BACKLOG", "OLDEST", "ROWS/S", "FAILED", "RETRYING", "LAST PASS", "NEXT", "PROBLEM"}}
 	for _, job := range list {
 		if job.BacklogProblem != "" {
 			fmt.Fprintf(a.err, "the rows of %s are not counted: %s\n", job.Job, oneLine(job.BacklogProblem))
@@ -81,7 +81,7 @@ func (a *app) printStatus(output outputFormat, list []operations.Job) error {
 		p.rows = append(p.rows, []string{
 			job.Job, job.Text(), fmt.Sprintf("%d/%d", job.Owned, job.Workers), atLeast(job.Backlog, job.BacklogComplete),
 			age(job.OldestSeconds), rate(job.RowsPerSecond), strconv.Itoa(job.Failed), strconv.Itoa(job.Retrying),
-			ago(job.PassAt), problem(jobProblem(job)),
+			ago(job.PassAt), nextPass(job), problem(jobProblem(job)),
 		})
 	}
 	return a.print(output, p)
@@ -116,6 +116,17 @@ func ago(at *time.Time) string {
 		return "-"
 	}
 	return time.Since(*at).Round(time.Second).String() + " ago"
+}
+
+// nextPass is when the clock begins one; at intervals it is always about to.
+func nextPass(job operations.Job) string {
+	switch {
+	case job.NextAt == nil:
+		return "-"
+	case strings.HasPrefix(job.Schedule, "every "):
+		return job.Schedule
+	}
+	return "in " + time.Until(*job.NextAt).Round(time.Second).String()
 }
 
 func rate(rowsPerSecond float64) string { return strconv.FormatFloat(rowsPerSecond, 'f', 0, 64) }
