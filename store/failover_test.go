@@ -28,7 +28,7 @@ func newPair(t *testing.T) *pair {
 	}
 	standby := testservers.Standby(t, primary)
 	url := testservers.Either(t, "postgres", primary, standby)
-	f := &fixture{t: t, url: url, DB: open(t, store.Config{URL: url}), conn: connect(t, primary.URL("postgres"))}
+	f := &fixture{t: t, url: url, DB: open(t, store.Config{URL: url}), conn: testservers.Connect(t, primary.URL("postgres"))}
 	return &pair{f, primary, standby}
 }
 
@@ -58,7 +58,7 @@ func (p *pair) promote() {
 	if err := p.standby.Promote(p.t.Context()); err != nil {
 		p.t.Fatal(err)
 	}
-	p.conn = connect(p.t, p.standby.URL("postgres"))
+	p.conn = testservers.Connect(p.t, p.standby.URL("postgres"))
 }
 
 // A standby that has missed the last rows gives their ids to other rows. Receipts of the old ones mark none of those:
@@ -220,7 +220,7 @@ func TestHeartbeatOnTheOldPrimary(t *testing.T) {
 	if err := a.Beat(t.Context()); err != nil { // connects to the primary, and stays there
 		t.Fatal(err)
 	}
-	old := &fixture{t: t, conn: connect(t, p.primary.URL("template1"))}
+	old := &fixture{t: t, conn: testservers.Connect(t, p.primary.URL("template1"))}
 	p.promote()
 	old.exec("alter database postgres allow_connections false")
 	old.exec(`select pg_terminate_backend(pid) from pg_stat_activity

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"modulo/internal/testservers"
 	"modulo/jobs"
 	"modulo/store"
 )
@@ -188,7 +189,7 @@ func TestRepairLeavesLaterFailures(t *testing.T) {
 	worker := f.source(tableJob("own")).Worker(jobs.Shard{Of: 1})
 	failure := jobs.Failure{RowID: 1, EventID: "e1", Attempts: 8, Class: jobs.ClassRefused}
 	park(t, worker, failure)
-	blocker := connect(t, f.url)
+	blocker := testservers.Connect(t, f.url)
 	if _, err := blocker.Exec(t.Context(), "begin; select from modulo.failures for update"); err != nil {
 		t.Fatal(err)
 	}

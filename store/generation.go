@@ -85,8 +85,8 @@ insert into modulo.workers (job, generation, number, unfinished)
 select $1::text, job.generation, generate_series(0, job.workers - 1), (select coalesce(bool_or(unfinished), false) from old)
 from job`
 
-// switchGeneration begins the next generation if no worker of this one has an owner or something to settle. The lock on the job's row is
-// what acquiring workers waits for, so that none gets an owner in between.
+// switchGeneration begins the next generation if no worker of this one has an owner or something to settle. The lock on
+// the job's row is what acquiring workers waits for, so that none gets an owner in between.
 func switchGeneration(ctx context.Context, conn beginner, job string) error {
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		var generation int64

@@ -5,13 +5,14 @@ import (
 	"strings"
 	"testing"
 
+	"modulo/internal/testservers"
 	"modulo/store"
 )
 
 // holdSnapshot opens a transaction whose snapshot keeps every dead row from being removed, and returns what ends it.
 func (f *fixture) holdSnapshot() (release func()) {
 	f.t.Helper()
-	holder := connect(f.t, f.url)
+	holder := testservers.Connect(f.t, f.url)
 	run := func(sql string) {
 		f.t.Helper()
 		if _, err := holder.Exec(f.t.Context(), sql); err != nil {

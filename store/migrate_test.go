@@ -72,8 +72,8 @@ func TestMigrateUpDownUp(t *testing.T) {
 func TestMigrateManyAtOnce(t *testing.T) {
 	t.Parallel()
 	url := testservers.EmptyDatabase(t)
-	f := &fixture{t: t, url: url, conn: connect(t, url)}
-	blocker := connect(t, url)
+	f := &fixture{t: t, url: url, conn: testservers.Connect(t, url)}
+	blocker := testservers.Connect(t, url)
 	if _, err := blocker.Exec(t.Context(), "begin; create schema modulo"); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestMigrateManyAtOnce(t *testing.T) {
 func TestMigrateAsOrdinaryRole(t *testing.T) {
 	t.Parallel()
 	url := testservers.EmptyDatabase(t)
-	f := &fixture{t: t, url: url, conn: connect(t, url)}
+	f := &fixture{t: t, url: url, conn: testservers.Connect(t, url)}
 	role := f.role()
 	f.exec("create schema modulo authorization " + role) // without the right to create one
 	if _, err := open(t, store.Config{URL: f.as(role)}).MigrateUp(t.Context()); err != nil {
@@ -131,7 +131,7 @@ func TestMigratePrintEqualsUp(t *testing.T) {
 	if out, err := psql.CombinedOutput(); err != nil {
 		t.Fatalf("psql: %v: %s", err, out)
 	}
-	printed := &fixture{t: t, url: url, DB: open(t, store.Config{URL: url}), conn: connect(t, url)}
+	printed := &fixture{t: t, url: url, DB: open(t, store.Config{URL: url}), conn: testservers.Connect(t, url)}
 	if err := printed.CheckSchema(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -154,7 +154,7 @@ func TestCheckSchema(t *testing.T) {
 		}
 	}
 	url := testservers.EmptyDatabase(t)
-	f := &fixture{t: t, url: url, DB: open(t, store.Config{URL: url}), conn: connect(t, url)}
+	f := &fixture{t: t, url: url, DB: open(t, store.Config{URL: url}), conn: testservers.Connect(t, url)}
 	check(f, store.SchemaMissing, "run `modulo migrate up`")
 	if _, err := f.MigrateUp(t.Context()); err != nil {
 		t.Fatal(err)

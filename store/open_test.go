@@ -109,7 +109,7 @@ func TestNextEpoch(t *testing.T) {
 func TestOutages(t *testing.T) {
 	t.Parallel()
 	pg := testservers.OwnPostgres(t)
-	conn := connect(t, pg.URL("postgres"))
+	conn := testservers.Connect(t, pg.URL("postgres"))
 	if _, err := conn.Exec(t.Context(), "create table own (id int primary key, payload text, sent_at timestamptz)"); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"modulo/internal/testservers"
 	"modulo/jobs"
 	"modulo/store"
 )
@@ -112,7 +113,7 @@ func TestRetentionByOneProcess(t *testing.T) {
 	f.exec("update modulo.retention set expires_at = clock_timestamp()")
 	step(two, 100, false)
 	step(one, 0, true)
-	holder := connect(t, f.url) // in the middle of a batch
+	holder := testservers.Connect(t, f.url) // in the middle of a batch
 	for _, sql := range []string{"begin", "update modulo.retention set removed = 0"} {
 		if _, err := holder.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
@@ -127,7 +128,7 @@ func TestRetentionLeavesAlone(t *testing.T) {
 	f := newFixture(t)
 	f.exec(`alter table modulo.outbox add again boolean not null default false;
 		insert into modulo.outbox (payload, created_at, done_at, again) select '', now() - interval '2 days', now() - interval '1 day', n = 7 from generate_series(1, 20) as n`)
-	holder := connect(t, f.url)
+	holder := testservers.Connect(t, f.url)
 	for _, sql := range []string{"begin", "select from modulo.outbox where id = 5 for share"} {
 		if _, err := holder.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
@@ -157,7 +158,7 @@ func TestRetentionOfALockedTable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	holder := connect(t, f.url)
+	holder := testservers.Connect(t, f.url)
 	for _, sql := range []string{"begin", "lock table modulo.outbox"} {
 		if _, err := holder.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
@@ -271,7 +272,7 @@ func TestRetentionNeverDeletesPendingRows(t *testing.T) {
 	defer stop()
 	var everybody sync.WaitGroup
 	always := func(name string, do func(conn *pgx.Conn) error) {
-		conn := connect(t, f.url)
+		conn := testservers.Connect(t, f.url)
 		everybody.Go(func() {
 			for ctx.Err() == nil {
 				if err := do(conn); err != nil && ctx.Err() == nil {

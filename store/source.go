@@ -44,18 +44,10 @@ func newSource(db *DB, job *jobs.Job, table *Table, binary bool) *Source {
 	s := &Source{db: db, table: table, binary: binary, created: tellsAge(table), sql: newStatements(job, table, binary)}
 	s.sql.timeline = db.timeline
 	s.due, s.clear, s.pending = s.sql.due(), s.sql.clear(), s.sql.pending()
-	s.waiting = s.sql.waiting()
-	s.mark, s.settle, s.park, s.front = s.sql.mark(), s.sql.settle(), s.sql.park(), s.sql.front()
+	s.mark, s.settle, s.park = s.sql.mark(), s.sql.settle(), s.sql.park()
+	s.front, s.waiting = s.sql.front(), s.sql.waiting()
 	s.fetchFormats, s.dueFormats = resultFormats(fetchHead, len(s.sql.fields), binary), resultFormats(dueHead, len(s.sql.fields), binary)
 	return s
-}
-
-// Waiting says whether any worker of the job would find rows now, pending or due.
-func (s *Source) Waiting(ctx context.Context) (is bool, err error) {
-	ctx, cancel := s.db.bounded(ctx)
-	defer cancel()
-	err = s.db.pool.QueryRow(ctx, s.waiting).Scan(&is)
-	return is, wrap("look for rows of job "+s.sql.job, err)
 }
 
 func newStatements(job *jobs.Job, table *Table, binary bool) statements {
@@ -121,4 +113,12 @@ func (s *Source) Front(ctx context.Context) (id int64, err error) {
 		return 0, fmt.Errorf("look for the first pending row of %s: %w", s.sql.job, err)
 	}
 	return id, nil
+}
+
+// Waiting says whether any worker of the job would find rows now, pending or due.
+func (s *Source) Waiting(ctx context.Context) (is bool, err error) {
+	ctx, cancel := s.db.bounded(ctx)
+	defer cancel()
+	err = s.db.pool.QueryRow(ctx, s.waiting).Scan(&is)
+	return is, wrap("look for rows of job "+s.sql.job, err)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"modulo/internal/testservers"
 	"modulo/jobs"
 	"modulo/store"
 )
@@ -225,7 +226,7 @@ func TestOpenSourceOnABusyTable(t *testing.T) {
 	f.exec(ownTable + `insert into own (id) values (1); create table busy ();
 		create function wait() returns trigger language plpgsql as $$ begin lock table busy; return new; end $$;
 		create trigger wait before update on own for each row execute function wait()`)
-	other := connect(t, f.url)
+	other := testservers.Connect(t, f.url)
 	if _, err := other.Exec(t.Context(), "begin; lock table busy"); err != nil {
 		t.Fatal(err)
 	}

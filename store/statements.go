@@ -90,8 +90,19 @@ func (s *statements) owned(shard jobs.Shard) string {
 
 // front selects the lowest id of what any worker would fetch; where there is nothing, the highest id there is.
 func (s *statements) front() string {
-	return fmt.Sprintf("select coalesce((\n  select t.%[1]s from %[2]s as t\n  where (\n%[3]s\n  )\n%[4]s  order by t.%[1]s\n  limit 1\n), (\n"+
-		"  select max(t.%[1]s) from %[2]s as t\n), '%[5]d'::bigint)", s.id, s.table, s.where, s.notFailed(), jobs.FirstID)
+	return fmt.Sprintf("select coalesce((\n%s), (\n  select max(t.%s) from %s as t\n), '%d'::bigint)", s.first(), s.id, s.table, jobs.FirstID)
+}
+
+// waiting says whether a fetch of any worker, or due, would find something.
+func (s *statements) waiting() string {
+	return fmt.Sprintf("select exists (select from (\n%s) as r)\n"+
+		"or exists (select from modulo.failures as f where f.job = %s and f.failed_at is null and f.next_attempt_at <= now())",
+		s.first(), quoteText(s.job))
+}
+
+// first selects the lowest id of what any worker would fetch.
+func (s *statements) first() string {
+	return fmt.Sprintf("  select t.%[1]s from %[2]s as t\n  where (\n%[3]s\n  )\n%[4]s  order by t.%[1]s\n  limit 1\n", s.id, s.table, s.where, s.notFailed())
 }
 
 // notFailed leaves out rows with a record of a failure and, in an ordered job, those behind one of their key that was
@@ -113,13 +124,6 @@ func (s *statements) notParked() string {
 	return fmt.Sprintf("  and (t.%[1]s > coalesce((select max(f.row_id) from modulo.failures as f where f.job = %[2]s), '%[3]d'::bigint)\n"+
 		"    or not exists (select from modulo.failures as f where f.job = %[2]s and f.row_id = t.%[1]s offset 0))\n",
 		s.id, quoteText(s.job), int64(jobs.FirstID))
-}
-
-// waiting says whether a fetch of any worker, or due, would find something.
-func (s *statements) waiting() string {
-	return fmt.Sprintf("select exists (select from (\n  select from %s as t\n  where (\n%s\n  )\n%s  order by t.%s\n  limit 1\n) as r)\n"+
-		"or exists (select from modulo.failures as f where f.job = %s and f.failed_at is null and f.next_attempt_at <= now())",
-		s.table, s.where, s.notFailed(), s.id, quoteText(s.job))
 }
 
 // due selects the failures whose next attempt has come: timeline, row_id, attempts, mark_only, pending (null: no longer), then

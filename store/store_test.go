@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"context"
 	"errors"
 	"net/url"
 	"os"
@@ -37,7 +36,7 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	dbURL := testservers.Database(t)
-	return &fixture{t: t, url: dbURL, DB: open(t, store.Config{URL: testservers.Seen(t, dbURL)}), conn: connect(t, dbURL)}
+	return &fixture{t: t, url: dbURL, DB: open(t, store.Config{URL: testservers.Seen(t, dbURL)}), conn: testservers.Connect(t, dbURL)}
 }
 
 func open(t testing.TB, cfg store.Config) *store.DB {
@@ -48,21 +47,6 @@ func open(t testing.TB, cfg store.Config) *store.DB {
 	}
 	t.Cleanup(db.Close)
 	return db
-}
-
-func connect(t testing.TB, dbURL string) *pgx.Conn {
-	t.Helper()
-	config, err := pgx.ParseConfig(dbURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.DefaultQueryExecMode = pgx.QueryExecModeExec // tests create, drop and deallocate between the calls
-	conn, err := pgx.ConnectConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
 }
 
 // exec runs statements beside the store.

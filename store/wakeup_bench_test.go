@@ -33,7 +33,7 @@ func BenchmarkWriters(b *testing.B) {
 		for _, writers := range []int{1, 4, 16} {
 			b.Run(fmt.Sprintf("rows=%d/writers=%d", rows, writers), func(b *testing.B) {
 				url := pg.URL("postgres")
-				f := &fixture{t: b, url: url, DB: open(b, store.Config{URL: url}), conn: connect(b, url)}
+				f := &fixture{t: b, url: url, DB: open(b, store.Config{URL: url}), conn: testservers.Connect(b, url)}
 				if _, err := f.MigrateUp(b.Context()); err != nil {
 					b.Fatal(err)
 				}
@@ -41,7 +41,7 @@ func BenchmarkWriters(b *testing.B) {
 				f.listen(store.WakeupConfig{Jobs: []*jobs.Job{listening(outboxJob())}}).awaitBegin()
 				conns := make([]*pgx.Conn, writers)
 				for i := range conns {
-					conns[i] = connect(b, url)
+					conns[i] = testservers.Connect(b, url)
 				}
 				rates := map[string][]float64{}
 				for b.Loop() {

@@ -173,7 +173,7 @@ func TestAnnounceOnOutbox(t *testing.T) {
 		t.Fatalf("without the right: %v", problem)
 	}
 
-	holder := connect(t, f.url)
+	holder := testservers.Connect(t, f.url)
 	if _, err := holder.Exec(t.Context(), "begin; "+insertSQL); err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestListenNoticesDeafness(t *testing.T) {
 		t.Errorf("terminated: %v", err)
 	}
 
-	proxy, url := proxied(t, f.url)
+	proxy, url := testservers.Through(t, f.url)
 	cfg.URL = url
 	e = f.listen(cfg)
 	e.awaitBegin()
@@ -235,17 +235,4 @@ func TestListenNoticesDeafness(t *testing.T) {
 	cfg.URL = "host=127.0.0.1 port=none password=secret"
 	_, err := f.NewWakeups(cfg)
 	wantError(t, err, "listen: database URL")
-}
-
-// proxied puts a proxy before a database.
-func proxied(t testing.TB, rawURL string) (*faultproxy.Proxy, string) {
-	t.Helper()
-	u := parse(t, rawURL)
-	proxy, err := faultproxy.Start(u.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = proxy.Close() })
-	u.Host = proxy.Addr()
-	return proxy, u.String()
 }

@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"modulo/internal/testservers"
 	"modulo/jobs"
 	"modulo/store"
 )
@@ -230,7 +231,7 @@ func TestFetchFindsLateCommits(t *testing.T) {
 	f := newFixture(t)
 	f.exec(ownTable)
 	worker := f.source(tableJob("own")).Worker(jobs.Shard{Of: 1})
-	late := connect(t, f.url)
+	late := testservers.Connect(t, f.url)
 	if _, err := late.Exec(t.Context(), "begin; insert into own (id) values (100)"); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package stomp_test
 
 import (
-	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -18,7 +17,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	waitTogether()
+	if err := testservers.AtATime(8); err != nil { // most wait for a deadline or for the start of a broker
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := testservers.Main(m)
 	err := goleak.Find(testservers.IgnoreServers(),
 		goleak.IgnoreAnyFunction("github.com/go-stomp/stomp/v3/server.(*requestProcessor).Serve")) // has no end
@@ -27,17 +29,6 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
-}
-
-// waitTogether raises the number of parallel tests, unless the command line gives it: most of them wait for a deadline or
-// for the start of a broker, not for a processor.
-func waitTogether() {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		_ = flag.Set("test.parallel", "8") // a number is a valid value
-	}
 }
 
 // target is the adapter with these settings on a broker that needs no login.

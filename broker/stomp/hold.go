@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,7 +41,7 @@ type Lineage interface {
 }
 
 var (
-	errTokenGone   = errors.New("the token is gone from its queue: purged, expired, or the broker lost its store")
+	errTokenGone   = errors.New("the token is gone from its queue")
 	errTokenHeld   = errors.New("the token is held by a connection that the broker has not given up yet")
 	errTokenAway   = errors.New("the token did not come back after a COMMIT")
 	errTwoTokens   = errors.New("there is more than one token in the queue: a copy was made")
@@ -324,7 +325,8 @@ func (p *Publisher) fetchToken(ctx context.Context) error {
 		case there:
 			return p.awaitHolder(ctx)
 		case tries+1 >= browses:
-			return errTokenGone
+			return fmt.Errorf("%w %s: purged, expired, sent with another broker.token_prefix, or the broker lost its store",
+				errTokenGone, strings.TrimPrefix(k.queue, "/queue/"))
 		}
 	}
 	if err != nil {

@@ -102,7 +102,13 @@ func (f *tokened) token() string {
 // publisher is one owner of the worker, with an epoch of its own.
 func (f *tokened) publisher(addr string, epoch int64) jobs.Publisher {
 	f.t.Helper()
-	b, err := stomp.New(stomp.Config{Hosts: []stomp.Host{{Address: addr}}, Heartbeat: 500 * time.Millisecond, ReceiptTimeout: 5 * time.Second, TokenRefresh: tokenRefresh})
+	return f.publisherOf(stomp.DefaultTokenPrefix, addr, epoch)
+}
+
+func (f *tokened) publisherOf(prefix, addr string, epoch int64) jobs.Publisher {
+	f.t.Helper()
+	b, err := stomp.New(stomp.Config{Hosts: []stomp.Host{{Address: addr}}, TokenPrefix: prefix,
+		Heartbeat: 500 * time.Millisecond, ReceiptTimeout: 5 * time.Second, TokenRefresh: tokenRefresh})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -266,7 +272,7 @@ func TestTokenFencesTheOldOwner(t *testing.T) {
 	zombie := f.publisher(proxy.Addr(), 1)
 	f.connect(zombie)
 	sent := f.publish(zombie, 2)
-	proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}})
+	proxy.Set(faultproxy.Silent())
 	outcome := make(chan error, 1)
 	messages, _ := f.messages(2)
 	go func() { outcome <- zombie.Publish(t.Context(), messages, nil) }() // awaited below
@@ -331,6 +337,27 @@ func TestTokenTrouble(t *testing.T) {
 				t.Errorf("still reported: %q", got)
 			}
 		})
+	}
+}
+
+// A token_prefix that was changed is noticed: the worker waits, names the queue, and finds its rows once it is changed back.
+func TestOtherTokenPrefix(t *testing.T) {
+	t.Parallel()
+	f := newTokened(t)
+	p := f.publisher(f.target.Addr, 1)
+	f.connect(p)
+	sent := f.publish(p, 3)
+	_ = p.Close()
+	_, err := f.publisherOf("elsewhere.", f.target.Addr, 2).Connect(t.Context())
+	if failed := brokertest.ConnectFailed(t, err); failed.Fault != jobs.FaultConfiguration {
+		t.Errorf("fault %s: %v", failed.Fault, failed)
+	}
+	if got := f.lineage.noted(); !strings.Contains(got, "elsewhere.outbox.3.") || !strings.Contains(got, "another broker.token_prefix") {
+		t.Errorf("reported %q", got)
+	}
+	wantRecall(t, f.connect(f.publisher(f.target.Addr, 3)), true, sent...)
+	if got := f.lineage.noted(); got != "" {
+		t.Errorf("still reported: %q", got)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"modulo/internal/bench"
+	"modulo/internal/local"
 	"modulo/internal/testservers"
 )
 
@@ -62,7 +63,7 @@ func TestBenchRefusals(t *testing.T) {
 }
 
 // mustHaveDropped fails the test if the database that a benchmark made is still there.
-func (f *fixture) mustHaveDropped(told *output) {
+func (f *fixture) mustHaveDropped(told *local.Output) {
 	f.t.Helper()
 	name := regexp.MustCompile(`modulo_bench_\w+`).FindString(told.String())
 	if name == "" || one[int](f, "select count(*) from pg_database where datname = $1", name) > 0 {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -18,6 +17,7 @@ import (
 
 	"modulo/internal/config"
 	"modulo/internal/faultproxy"
+	"modulo/internal/testservers"
 )
 
 var httpAddress = regexp.MustCompile(`"address":"([^"]+)","time":"[^"]*","message":"http listens`)
@@ -188,25 +188,6 @@ func TestInfiniteCreatedAt(t *testing.T) {
 	running.awaitMetric(`modulo_rows_done_total{job="outbox"}`, 4)
 }
 
-// through puts a proxy before an address of a URL.
-func through(t *testing.T, address string) (*faultproxy.Proxy, string) {
-	t.Helper()
-	parsed, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy, err := faultproxy.Start(parsed.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = proxy.Close() })
-	parsed.Host = proxy.Addr()
-	return proxy, parsed.String()
-}
-
-// stalled is a network that carries nothing any more and tells nobody.
-var stalled = faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}}
-
 const quick = `
 ownership: {lease: 3s, heartbeat: 500ms, margin: 1s, tick: 200ms}
 database: {statement_timeout: 1s}
@@ -218,8 +199,8 @@ broker: {receipt_timeout: 1s}
 func TestOutages(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	mq, brokerURL := through(t, f.mq.URL())
-	pg, databaseURL := through(t, f.env["DATABASE_URL"])
+	mq, brokerURL := testservers.Through(t, f.mq.URL())
+	pg, databaseURL := testservers.Through(t, f.env["DATABASE_URL"])
 	running := f.start("run", "--config", write(t, "modulo.yaml", quick), "--workers", "2", "--every", "50ms",
 		"--http", "127.0.0.1:0", "--broker-url", brokerURL, "--database-url", databaseURL)
 	running.awaitReadiness(http.StatusOK)
@@ -234,7 +215,7 @@ func TestOutages(t *testing.T) {
 	running.awaitMetric("modulo_broker_up", 1)
 	running.awaitMetric("modulo_broker_reconnects_total", 2)
 
-	for name, faults := range map[string]faultproxy.Faults{"silent": stalled, "gone": {Refuse: true}} {
+	for name, faults := range map[string]faultproxy.Faults{"silent": faultproxy.Silent(), "gone": {Refuse: true}} {
 		pg.Set(faults)
 		if faults.Refuse {
 			pg.CutAll(faultproxy.RST)
@@ -273,7 +254,7 @@ func TestReadinessAtTheEnds(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.exec("insert into modulo.outbox (destination, payload) values ($1, 'x')", f.queue)
-	pg, databaseURL := through(t, f.env["DATABASE_URL"])
+	pg, databaseURL := testservers.Through(t, f.env["DATABASE_URL"])
 	pg.Set(faultproxy.Faults{Refuse: true})
 	brokerURL, busy := silentBroker(t)
 	running := f.start("run", "--workers", "1", "--http", "127.0.0.1:0", "--shutdown-timeout", "4s",

@@ -57,7 +57,7 @@ func benchmarkRunning(b *testing.B, measure func(*testing.B, *fixture)) {
 	for _, waking := range wakings {
 		b.Run(waking.name, func(b *testing.B) {
 			database := "bench_" + strconv.FormatInt(time.Now().UnixNano(), 36)
-			if _, err := connect(b, pg.URL("postgres")).Exec(b.Context(), "create database "+database); err != nil {
+			if _, err := testservers.Connect(b, pg.URL("postgres")).Exec(b.Context(), "create database "+database); err != nil {
 				b.Fatal(err)
 			}
 			f := fixtureOn(b, pg.URL(database), mq)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -11,13 +10,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"modulo/internal/local"
 	"modulo/internal/testservers"
 )
 
@@ -57,14 +56,14 @@ type answer struct {
 // run runs a command to its end.
 func (s *shell) run(args ...string) answer {
 	s.t.Helper()
-	var out, err output
+	var out, err local.Output
 	code := run(s.t.Context(), args, s.terminal(&out, &err))
 	a := answer{code, out.String(), err.String()}
 	s.checkSecrets(a)
 	return a
 }
 
-func (s *shell) terminal(out, err *output) terminal {
+func (s *shell) terminal(out, err *local.Output) terminal {
 	return terminal{strings.NewReader(""), out, err, s.lookup}
 }
 
@@ -115,7 +114,7 @@ type background struct {
 	stop     context.CancelCauseFunc
 	ended    chan struct{}
 	code     int // once it has ended
-	out, err output
+	out, err local.Output
 }
 
 // start starts a command; it is stopped after the test at the latest.
@@ -154,13 +153,13 @@ func (b *background) awaitLog(text string) {
 }
 
 // process starts modulo as a process of its own, which gets signals, with all of its output in one place.
-func (s *shell) process(args ...string) (*exec.Cmd, *output) {
+func (s *shell) process(args ...string) (*exec.Cmd, *local.Output) {
 	s.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	cmd, told := exec.Command(self, args...), &output{}
+	cmd, told := exec.Command(self, args...), &local.Output{}
 	cmd.Stdout, cmd.Stderr = told, told
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), beModulo + "=1"}
 	for name, value := range s.env {
@@ -178,7 +177,7 @@ func (s *shell) process(args ...string) (*exec.Cmd, *output) {
 }
 
 // exitCode waits for the end of a process.
-func exitCode(t testing.TB, cmd *exec.Cmd, told *output) int {
+func exitCode(t testing.TB, cmd *exec.Cmd, told *local.Output) int {
 	t.Helper()
 	late := time.AfterFunc(2*patience, func() { _ = cmd.Process.Kill() })
 	defer late.Stop()
@@ -191,24 +190,6 @@ func exitCode(t testing.TB, cmd *exec.Cmd, told *output) int {
 	}
 	t.Fatalf("%s:\n%s", cmd.ProcessState, told.String())
 	return -1
-}
-
-// output can be read while it is written.
-type output struct {
-	lock sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.lock.Lock()
-	defer o.lock.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.lock.Lock()
-	defer o.lock.Unlock()
-	return o.text.String()
 }
 
 // await waits until something holds.

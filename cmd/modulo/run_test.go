@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"modulo/internal/faultproxy"
 	"modulo/internal/testservers"
 )
 
@@ -25,12 +24,8 @@ func TestRun(t *testing.T) {
 	f := newFixture(t)
 	const insert = "insert into modulo.outbox (destination, payload) select $1, n from generate_series(1, 50) as n"
 	f.exec(insert, f.queue)
-	proxy, err := faultproxy.Start(strings.TrimPrefix(f.mq.URL(), "stomp://")) // only to count connections
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = proxy.Close() })
-	running := f.start("run", "--every", "20ms", "--workers", "3", "--broker-url", "stomp://"+proxy.Addr())
+	proxy, brokerURL := testservers.Through(t, f.mq.URL()) // only to count connections
+	running := f.start("run", "--every", "20ms", "--workers", "3", "--broker-url", brokerURL)
 	f.drained()
 	if n := proxy.Links(); n != 3 {
 		t.Errorf("%d connections to the broker, want one per worker", n)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"net/url"
 	"strings"
 	"testing"
@@ -32,25 +31,9 @@ func newFixture(t testing.TB) *fixture {
 
 func fixtureOn(t testing.TB, databaseURL string, mq *local.ActiveMQ) *fixture {
 	t.Helper()
-	f := &fixture{mq: mq, db: connect(t, databaseURL), queue: "/queue/" + strings.ReplaceAll(t.Name(), "/", ".")}
+	f := &fixture{mq: mq, db: testservers.Connect(t, databaseURL), queue: "/queue/" + strings.ReplaceAll(t.Name(), "/", ".")}
 	f.shell = shell{t: t, env: map[string]string{"DATABASE_URL": databaseURL, "MODULO_BROKER_URL": mq.URL()}}
 	return f
-}
-
-func connect(t testing.TB, databaseURL string) *pgx.Conn {
-	t.Helper()
-	config, err := pgx.ParseConfig(databaseURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.DefaultQueryExecMode = pgx.QueryExecModeExec // tests create and drop between the calls
-	config.RuntimeParams["application_name"] = "test"
-	db, err := pgx.ConnectConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close(context.Background()) })
-	return db
 }
 
 // exec runs statements beside modulo.

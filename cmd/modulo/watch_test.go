@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"modulo/internal/local"
 )
 
 // status --watch goes on until it is stopped, which is its normal end: blocks of text, or one line of JSON each time.
@@ -47,7 +49,7 @@ func TestWatchThroughTrouble(t *testing.T) {
 // On a terminal each block is painted over the last.
 func TestRepaint(t *testing.T) {
 	t.Parallel()
-	var out output
+	var out local.Output
 	p := painter{app: &app{terminal: terminal{out: &out}}, repaint: true}
 	for _, block := range []string{"JOB\none\ntwo\n", "JOB\none\n", "JOB\n"} {
 		if err := p.paint([]byte(block), asTable); err != nil {

@@ -1,10 +1,8 @@
 package alerts
 
 import (
-	"context"
 	"encoding/json"
 	"maps"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -66,17 +64,11 @@ type scenery struct {
 func newScenery(t *testing.T) *scenery {
 	t.Helper()
 	database, broker := testservers.Database(t), testservers.OwnBroker(t)
-	s := &scenery{t: t, broker: broker}
+	s := &scenery{t: t, db: testservers.Connect(t, database), broker: broker}
 	var listenURL string
-	s.databaseWay, s.databaseURL = way(t, database)
-	s.listenWay, listenURL = way(t, database)
-	s.brokerWay, s.brokerURL = way(t, broker.URL())
-	db, err := pgx.Connect(t.Context(), database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close(context.Background()) })
-	s.db = db
+	s.databaseWay, s.databaseURL = testservers.Through(t, database)
+	s.listenWay, listenURL = testservers.Through(t, database)
+	s.brokerWay, s.brokerURL = testservers.Through(t, broker.URL())
 	s.exec(ownTables)
 	text := strings.NewReplacer("DATABASE", database, "LISTEN", listenURL, "BROKER", broker.URL()).Replace(settings)
 	text = jobOnTable.ReplaceAllString(text, `  $1: $2 source: {table: $1, id: id, where: "sent_at is null"}, done: {set: "sent_at = now()"}`)
@@ -85,22 +77,6 @@ func newScenery(t *testing.T) *scenery {
 		t.Fatal(err)
 	}
 	return s
-}
-
-// way puts a proxy before the address of a URL.
-func way(t *testing.T, address string) (*faultproxy.Proxy, string) {
-	t.Helper()
-	parsed, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy, err := faultproxy.Start(parsed.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = proxy.Close() })
-	parsed.Host = proxy.Addr()
-	return proxy, parsed.String()
 }
 
 func (s *scenery) exec(sql string) {
@@ -113,13 +89,8 @@ func (s *scenery) exec(sql string) {
 // command runs the program to its end.
 func (s *scenery) command(args ...string) {
 	s.t.Helper()
-	out, code, err := programtest.Run(s.t.Context(), append(args, "--config", s.config)...)
-	if err != nil || code != 0 {
-		s.t.Fatalf("modulo %v: exit code %d, %v\n%s", args, code, err, out)
-	}
+	programtest.Do(s.t, append(args, "--config", s.config)...)
 }
-
-var listens = regexp.MustCompile(`"address":"([^"]+)","time":"[^"]*","message":"http listens`)
 
 // run starts an instance and returns where its metrics are.
 func (s *scenery) run(args ...string) (p *programtest.Process, address string) {
@@ -129,14 +100,7 @@ func (s *scenery) run(args ...string) (p *programtest.Process, address string) {
 		s.t.Fatal(err)
 	}
 	p.EndWith(s.t)
-	programtest.Within(s.t, patience, "the address of an instance", func() (bool, error) {
-		found := listens.FindStringSubmatch(p.Log.Story())
-		if found != nil {
-			address = found[1]
-		}
-		return found != nil, nil
-	})
-	return p, address
+	return p, p.Address(s.t, patience)
 }
 
 // drained waits until the tables have no pending row.
@@ -149,9 +113,6 @@ func (s *scenery) drained(tables ...string) {
 		})
 	}
 }
-
-// silent is a network that carries nothing any more and tells nobody.
-var silent = faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}}
 
 var alertNames = regexp.MustCompile(`(?m)^ *- alert: (\w+)$`)
 
@@ -192,7 +153,7 @@ func TestAlertsFireAndClear(t *testing.T) {
 
 	delete(fired, "ModuloBrokerLost")
 	s.broker.Kill()
-	s.databaseWay.Set(silent)
+	s.databaseWay.Set(faultproxy.Silent())
 	p.awaitFired(fired, "ModuloBrokerLost", "ModuloDatabaseLost")
 	s.databaseWay.CutAll(faultproxy.RST)
 	s.databaseWay.Set(faultproxy.Faults{})

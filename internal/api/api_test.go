@@ -58,11 +58,7 @@ func newFixture(t *testing.T, cfg guard.Config) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	conn := testservers.Connect(t, url)
 	f := &fixture{t: t, conn: conn, doc: readDocument(t), seen: map[string]bool{}}
 	f.exec(`insert into modulo.jobs (job, workers) values ('outbox', 2);
 		insert into modulo.instances (instance, host, pid, version, jobs, expires_at)

@@ -29,7 +29,7 @@ type program struct {
 	*Case
 	cmd    *exec.Cmd
 	exited <-chan struct{}
-	log    story
+	log    *local.Output
 	http   local.Port
 	load   *load
 }
@@ -99,10 +99,10 @@ func (p *program) start() error {
 	if p.http, err = local.FreePort(); err != nil {
 		return err
 	}
-	p.log.reset()
+	p.log = &local.Output{}
 	p.cmd = exec.Command(p.cfg.Program, "run", "--config", config, "--http", p.http.Addr(), "--log-level", "warn", "--log-format", "json")
 	p.cmd.Env = p.environment()
-	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.exited, err = local.Launch(p.cmd, syscall.SIGKILL)
 	if err != nil {
 		p.cmd = nil
@@ -249,27 +249,3 @@ func (p *program) shut() error {
 }
 
 func (p *program) close() error { return nil }
-
-// story is what a process has written; it can be read meanwhile.
-type story struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *story) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *story) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
-
-func (s *story) reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.text.Reset()
-}

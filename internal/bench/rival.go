@@ -27,7 +27,7 @@ type rival struct {
 	in     io.WriteCloser
 	pipe   *os.File      // its output
 	out    *bufio.Reader // of pipe
-	log    story
+	log    local.Output
 }
 
 func (r *rival) open(context.Context) (int, error) {

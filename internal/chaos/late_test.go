@@ -56,7 +56,7 @@ func TestLateCommit(t *testing.T) {
 	took := programtest.Within(t, soon, "late rows are done", func() (bool, error) { return stage.count(t, countLate) == 10, nil })
 	t.Logf("10 rows that committed late, after %d higher ones, were done %s after their commit", l.done(), took.Round(time.Millisecond))
 
-	finish(20 * time.Second)
+	finish(time.Minute)
 	if err := service.stop(); err != nil {
 		t.Error(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"testing"
 
@@ -44,9 +43,7 @@ func ownDatabase(t testing.TB) (pg *local.Postgres, database string) {
 	t.Helper()
 	pg = testservers.OwnPostgres(t, local.PostgresConfig{})
 	database = pg.URL("postgres")
-	if out, code, err := programtest.Run(t.Context(), "migrate", "up", "--database-url", database); err != nil || code != 0 {
-		t.Fatalf("migrate up: exit code %d, %v\n%s", code, err, out)
-	}
+	programtest.Do(t, "migrate", "up", "--database-url", database)
 	return pg, database
 }
 
@@ -58,27 +55,9 @@ func newStage(t testing.TB, database string, mq *local.ActiveMQ) *stage {
 // proxies puts a fault proxy before the database and one before the broker, as the program sees them.
 func (s *stage) proxies(t testing.TB) (database, broker *faultproxy.Proxy) {
 	t.Helper()
-	database, s.seenDatabase = startProxy(t, s.seenDatabase)
-	broker, s.seenBroker = startProxy(t, s.broker.URL())
+	database, s.seenDatabase = testservers.Through(t, s.seenDatabase)
+	broker, s.seenBroker = testservers.Through(t, s.broker.URL())
 	return database, broker
-}
-
-func startProxy(t testing.TB, target string) (proxy *faultproxy.Proxy, seen string) {
-	t.Helper()
-	u, err := url.Parse(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if proxy, err = faultproxy.Start(u.Host); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := proxy.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	u.Host = proxy.Addr()
-	return proxy, u.String()
 }
 
 // start runs the service on this stage.

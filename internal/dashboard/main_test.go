@@ -1,7 +1,6 @@
 package dashboard_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"sync"
@@ -10,6 +9,7 @@ import (
 	"modulo/internal/browser"
 	"modulo/internal/local"
 	"modulo/internal/programtest"
+	"modulo/internal/testservers"
 )
 
 // chromium is the browser that the tests share. It is global because tests have no other place in common.
@@ -19,12 +19,8 @@ var chromium struct {
 	browser *browser.Browser
 }
 
-// atATime is how many tests run beside each other: they wait for pages most of the time.
-const atATime = "6"
-
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", atATime); err != nil {
+	if err := testservers.AtATime(6); err != nil { // they wait for pages
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

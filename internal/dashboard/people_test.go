@@ -7,6 +7,7 @@ import (
 
 	"modulo/internal/browser"
 	"modulo/internal/faultproxy"
+	"modulo/internal/testservers"
 )
 
 const pausedSQL = "select paused from modulo.jobs where job = 'outbox'"
@@ -143,13 +144,14 @@ func TestLive(t *testing.T) {
 func TestSilentDatabase(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	proxy := s.through(&s.url)
+	proxy, seen := testservers.Through(t, s.url)
+	s.url = seen
 	s.run("jobs: {outbox: {workers: 2}}")
 	look := s.open("/", browser.Look{})
 	look.shows("All is delivered")
 	old := s.open("/instances", browser.Look{})
 	old.awaits(`document.getElementById("refresh-state").textContent === "live"`)
-	proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}})
+	proxy.Set(faultproxy.Silent())
 	look.shows("The database does not answer")
 	look.shows("What you see was read")
 	look.awaits(`document.getElementById("job-outbox")`)
@@ -168,7 +170,8 @@ func TestSilentDatabase(t *testing.T) {
 func TestBrokerGone(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	proxy := s.through(&s.broker)
+	proxy, seen := testservers.Through(t, s.broker)
+	s.broker = seen
 	s.run("jobs: {outbox: {workers: 2}}")
 	look := s.open("/", browser.Look{})
 	look.shows("All is delivered")

@@ -52,18 +52,8 @@ func newPatient(t *testing.T) *patient {
 		inspection: stomp.Inspection{Server: "ActiveMQ Classic", Version: "ActiveMQ/5.17.2", Tokens: true, Silence: time.Second, Confirm: stomp.Transaction},
 		canary:     stomp.Canary{Queue: "/queue/canary", Persistent: true, Text: true},
 	}
-	p.conn = p.connect()
+	p.conn = testservers.Connect(t, p.url)
 	return p
-}
-
-func (p *patient) connect() *pgx.Conn {
-	p.t.Helper()
-	conn, err := pgx.Connect(p.t.Context(), p.url)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
 }
 
 func (p *patient) exec(sql string) {
@@ -201,7 +191,7 @@ func TestWithoutGround(t *testing.T) {
 func TestOldSnapshots(t *testing.T) {
 	t.Parallel()
 	p := newPatient(t)
-	reader := p.connect()
+	reader := testservers.Connect(t, p.url)
 	for _, sql := range []string{"set application_name = 'the monthly report'", "begin isolation level repeatable read", "select 1 from modulo.outbox"} {
 		if _, err := reader.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,8 @@ package failover
 import (
 	"testing"
 	"time"
+
+	"modulo/internal/testservers"
 )
 
 // promote makes the standby the primary and measures from there.
@@ -12,7 +14,7 @@ func (s *stage) promote() (promoted time.Time) {
 		s.t.Fatal(err)
 	}
 	promoted = time.Now()
-	s.connect(s.standby)
+	s.db = testservers.Connect(s.t, s.standby.URL("postgres"))
 	return promoted
 }
 

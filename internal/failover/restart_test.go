@@ -78,7 +78,7 @@ func TestServerRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		started := time.Now()
-		s.connect(s.primary)
+		s.db = testservers.Connect(t, s.primary.URL("postgres"))
 		s.await("rows are done after "+way, "select exists (select from modulo.outbox where done_at > $1)", started)
 		t.Logf("first row done %s after the start that followed a %s", time.Since(started).Round(time.Millisecond), way)
 	}

@@ -1,11 +1,9 @@
 package failover
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -54,7 +52,7 @@ func newStage(t *testing.T, lease time.Duration, withStandby bool) *stage {
 		t.Fatal(err)
 	}
 	s.command("migrate", "up")
-	s.connect(s.primary)
+	s.db = testservers.Connect(t, s.primary.URL("postgres"))
 	if withStandby {
 		s.standby = testservers.Standby(t, s.primary)
 		s.url = testservers.Either(t, "postgres", s.primary, s.standby)
@@ -63,17 +61,6 @@ func newStage(t *testing.T, lease time.Duration, withStandby bool) *stage {
 	s.stream = consume(t, testservers.Broker(t).URL(), queue)
 	s.writer = write(t, s.url, queue)
 	return s
-}
-
-// connect makes a server the one that the test looks at.
-func (s *stage) connect(server *local.Postgres) {
-	s.t.Helper()
-	conn, err := pgx.Connect(s.t.Context(), server.URL("postgres"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { _ = conn.Close(context.Background()) }) // its server may be gone
-	s.db = conn
 }
 
 func (s *stage) execute(sql string) {
@@ -100,10 +87,7 @@ func (s *stage) start(args ...string) *programtest.Process {
 // command runs another command of the program.
 func (s *stage) command(args ...string) {
 	s.t.Helper()
-	out, code, err := programtest.Run(s.t.Context(), append(args, "--config", s.config, "--database-url", s.url)...)
-	if err != nil || code != 0 {
-		s.t.Fatalf("modulo %s: exit code %d, %v\n%s", strings.Join(args, " "), code, err, out)
-	}
+	programtest.Do(s.t, append(args, "--config", s.config, "--database-url", s.url)...)
 }
 
 // await waits for a condition of the database; the query returns a boolean.

@@ -15,6 +15,9 @@ type Faults struct {
 	Up, Down Flow // client to server, server to client
 }
 
+// Silent is a network that carries nothing any more and tells nobody.
+func Silent() Faults { return Faults{Up: Flow{Stall: true}, Down: Flow{Stall: true}} }
+
 // Proxy carries connections from Addr to its target. Its methods are safe for concurrent use.
 type Proxy struct {
 	target   string

@@ -145,11 +145,7 @@ func (f *fleet) awaitRows(more int) {
 // command runs another command of the program and returns what it printed.
 func (f *fleet) command(args ...string) string {
 	f.t.Helper()
-	out, code, err := programtest.Run(f.t.Context(), append(args, "--config", f.config, "--database-url", f.url)...)
-	if err != nil || code != 0 {
-		f.t.Fatalf("modulo %v: exit code %d, %v\n%s", args, code, err, out)
-	}
-	return out
+	return programtest.Do(f.t, append(args, "--config", f.config, "--database-url", f.url)...)
 }
 
 // finish ends the load, waits until everything is done, and holds the stream against the promises. repeats is how many

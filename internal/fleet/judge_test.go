@@ -22,7 +22,7 @@ func (f *fleet) judge() verdict {
 	f.t.Helper()
 	v := verdict{rows: f.load.stop()}
 	f.await("all rows done", "select not exists (select from modulo.outbox where done_at is null)")
-	ctx, cancel := context.WithTimeout(f.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
 	_ = programtest.Await(ctx, 20*time.Millisecond, func() (bool, error) { // what is missing then is lost
 		_, rows := f.stream.arrived()

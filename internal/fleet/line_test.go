@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"modulo/internal/faultproxy"
+	"modulo/internal/testservers"
 )
 
 // line is how an instance reaches a server. It can be cut: at the cable where there are namespaces, else by the proxy.
@@ -33,35 +34,21 @@ func layLine(t *testing.T, cabled bool, member, number int, name, serverURL stri
 		t.Fatal(err)
 	}
 	l := &line{proxy: faultproxy.On(listener, u.Host), cable: cable}
+	t.Cleanup(func() {
+		if err := l.proxy.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	u.Host = listener.Addr().String()
 	l.url = u.String()
-	l.closeAfter(t)
 	return l
 }
 
 // proxied is a line without a cable.
 func proxied(t *testing.T, serverURL string) *line {
 	t.Helper()
-	u, err := url.Parse(serverURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy, err := faultproxy.Start(u.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Host = proxy.Addr()
-	l := &line{url: u.String(), proxy: proxy}
-	l.closeAfter(t)
-	return l
-}
-
-func (l *line) closeAfter(t *testing.T) {
-	t.Cleanup(func() {
-		if err := l.proxy.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	proxy, seen := testservers.Through(t, serverURL)
+	return &line{url: seen, proxy: proxy}
 }
 
 // breakSilently lets nothing through, and nobody knows.
@@ -69,7 +56,7 @@ func (l *line) breakSilently() error {
 	if l.cable != nil {
 		return l.cable.breakSilently()
 	}
-	l.proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Stall: true}, Down: faultproxy.Flow{Stall: true}})
+	l.proxy.Set(faultproxy.Silent())
 	return nil
 }
 

@@ -24,9 +24,7 @@ func newFleetWithServers(t *testing.T, lease, tick time.Duration) *fleet {
 	t.Helper()
 	s := &servers{testservers.OwnPostgres(t, local.PostgresConfig{}), testservers.OwnBroker(t)}
 	database := s.postgres.URL("postgres")
-	if out, code, err := programtest.Run(t.Context(), "migrate", "up", "--database-url", database); err != nil || code != 0 {
-		t.Fatalf("migrate up: exit code %d, %v\n%s", code, err, out)
-	}
+	programtest.Do(t, "migrate", "up", "--database-url", database)
 	f := &fleet{t: t, url: database, brokerURL: s.broker.URL(), servers: s}
 	f.prepare(database, lease, tick)
 	return f
@@ -125,13 +123,7 @@ func TestStormOfServers(t *testing.T) {
 		t.Fatalf("storm: %v", err)
 	}
 	blew := time.Since(began)
-	f.awaitRows(*rate)
-	v := f.judge()
-	for _, m := range fleet {
-		if err := m.stop(); err != nil {
-			t.Error(err)
-		}
-	}
+	v := f.settle(fleet)
 	o := newOutcome()
 	l := f.ledger(t)
 	o.explainStream(f.stream, struck, l)
@@ -144,14 +136,7 @@ func TestStormOfServers(t *testing.T) {
 		o.measured, resumeLimit, *busy)
 	o.printVerdict(&text, v)
 	t.Log(text.String())
-	for _, wrong := range o.wrong {
-		t.Error(wrong)
-	}
-	if t.Failed() {
-		for _, s := range struck {
-			t.Log(s)
-		}
-	}
+	o.report(t, struck)
 }
 
 const (

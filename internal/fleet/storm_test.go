@@ -90,15 +90,28 @@ func TestStorm(t *testing.T) {
 		t.Errorf("storm: %v", err)
 	}
 	blew := time.Since(began)
-	f.awaitRows(*rate)
-	v := f.judge()
-	for _, m := range fleet {
-		if err := m.stop(); err != nil {
-			t.Error(err)
-		}
-	}
+	v := f.settle(fleet)
 	o := explain(f.stream, struck, f.ledger(t))
 	o.print(t, f, v, struck, blew, cabled)
+	o.report(t, struck)
+}
+
+// settle sees that messages come again after a storm, judges what became of the rows, and stops the members.
+func (f *fleet) settle(members []*member) verdict {
+	f.t.Helper()
+	f.awaitRows(*rate)
+	v := f.judge()
+	for _, m := range members {
+		if err := m.stop(); err != nil {
+			f.t.Error(err)
+		}
+	}
+	return v
+}
+
+// report fails the test for all that is wrong, and then tells what struck.
+func (o *outcome) report(t *testing.T, struck []*strike) {
+	t.Helper()
 	for _, wrong := range o.wrong {
 		t.Error(wrong)
 	}

@@ -8,12 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"go.yaml.in/yaml/v3"
-
-	"modulo/jobs"
-	"modulo/store"
 )
 
 // These tests keep what deploy/ has for Prometheus and Grafana true to the metrics. internal/alerts lets the rules fire.
@@ -32,11 +28,7 @@ func readFile(t *testing.T, name string) string {
 // exported are the labels of every series that a monitor can have, by its name in a query.
 func exported(t *testing.T) map[string][]string {
 	t.Helper()
-	m := newMonitor()
-	m.Listens(true)
-	m.Passed(orders, jobs.Outcome{}, nil)
-	m.jobs["orders"].sample = sample{time.Now(), store.Backlog{Aged: true, Workers: make([]store.WorkerBacklog, 2)}}
-	families, err := m.registry.Gather()
+	families, err := fullMonitor().registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

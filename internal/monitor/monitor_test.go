@@ -72,6 +72,15 @@ func wantValues(t *testing.T, m *Monitor, want map[string]string) {
 	}
 }
 
+// fullMonitor is one that has something to tell in every series.
+func fullMonitor() *Monitor {
+	m := newMonitor()
+	m.Listens(true)
+	m.Passed(orders, jobs.Outcome{}, nil)
+	m.jobs["orders"].sample = sample{time.Now(), store.Backlog{Aged: true, Workers: make([]store.WorkerBacklog, 2)}}
+	return m
+}
+
 // TestNames: every metric that docs/metrics.md lists exists from the start, and the other way round.
 func TestNames(t *testing.T) {
 	t.Parallel()
@@ -83,11 +92,7 @@ func TestNames(t *testing.T) {
 	for _, found := range regexp.MustCompile("(?m)^\\| `(modulo_[a-z_]+)").FindAllStringSubmatch(string(text), -1) {
 		documented[found[1]] = true
 	}
-	m := newMonitor()
-	m.Listens(true)
-	m.Passed(orders, jobs.Outcome{}, nil)
-	m.jobs["orders"].sample = sample{time.Now(), store.Backlog{Aged: true, Workers: make([]store.WorkerBacklog, 2)}}
-	families, err := m.registry.Gather()
+	families, err := fullMonitor().registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,6 +72,12 @@ func TestTell(t *testing.T) {
 		m.Did(orders, jobs.StepMark, 3, time.Second, nil)
 		m.Left()
 		step(5*time.Second, `3 done, 0/s, pass 0/0, ""`)
+		for range 2 { // twice between two notes
+			m.Ticked(tick(""))
+			m.Did(orders, jobs.StepMark, 4, time.Second, nil)
+			m.Left()
+		}
+		step(5*time.Second, `8 done, 0/s, pass 0/0, ""`)
 		m.Ticked(tick(""))
 		m.Did(orders, jobs.StepMark, 2, time.Second, nil)
 		m.Left()

@@ -1,14 +1,13 @@
 package programtest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -46,6 +45,21 @@ func launch(cmd *exec.Cmd) (p *Process, err error) {
 	return p, nil
 }
 
+var listens = regexp.MustCompile(`"address":"([^"]+)","time":"[^"]*","message":"http listens`)
+
+// Address waits until a service, whose log is JSON, says where it answers, "host:port".
+func (p *Process) Address(t testing.TB, limit time.Duration) (address string) {
+	t.Helper()
+	Within(t, limit, "the address of the service", func() (bool, error) {
+		found := listens.FindStringSubmatch(p.Log.String())
+		if found != nil {
+			address = found[1]
+		}
+		return found != nil, nil
+	})
+	return address
+}
+
 // EndWith kills the process after the test, if it still runs, and logs its story if the test failed.
 func (p *Process) EndWith(t testing.TB) {
 	t.Cleanup(func() {
@@ -65,6 +79,16 @@ func Run(ctx context.Context, args ...string) (output string, code int, err erro
 		return string(out), exit.ExitCode(), nil
 	}
 	return string(out), 0, err
+}
+
+// Do is Run for a command that must succeed, in a test; it returns what the command printed.
+func Do(t testing.TB, args ...string) (output string) {
+	t.Helper()
+	output, code, err := Run(t.Context(), args...)
+	if err != nil || code != 0 {
+		t.Fatalf("modulo %s: exit code %d, %v\n%s", strings.Join(args, " "), code, err, output)
+	}
+	return output
 }
 
 // PID is how the operating system, and the table modulo.instances, name the process.
@@ -128,43 +152,25 @@ func (p *Process) Stop(limit time.Duration) error {
 	return err
 }
 
-// Log keeps what a process writes to stderr.
-type Log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (l *Log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
+// Log is what a process writes to stderr.
+type Log struct{ local.Output }
 
 // Has says whether the text was written.
-func (l *Log) Has(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Contains(l.text.Bytes(), []byte(text))
-}
+func (l *Log) Has(text string) bool { return strings.Contains(l.String(), text) }
 
 // tailLines is how much of a log helps to see why a process ended.
 const tailLines = 30
 
 // Tail is the last lines.
 func (l *Log) Tail() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	lines := strings.Split(strings.TrimSpace(l.text.String()), "\n")
+	lines := strings.Split(strings.TrimSpace(l.String()), "\n")
 	return strings.Join(lines[max(0, len(lines)-tailLines):], "\n")
 }
 
 // Story is the log, as JSON, without the lines of single passes.
 func (l *Log) Story() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	var story strings.Builder
-	for line := range strings.Lines(l.text.String()) {
+	for line := range strings.Lines(l.String()) {
 		if !strings.Contains(line, `"message":"pass"`) {
 			story.WriteString(line)
 		}

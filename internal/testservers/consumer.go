@@ -3,12 +3,11 @@ package testservers
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -69,8 +68,7 @@ func ConsumeFrom(t testing.TB, c Consumption) []Delivered {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-		"-cp", classes+":"+clientJars(), "Consumer", "--url="+c.URL, "--queue="+strings.Join(c.Queues, ","),
+	cmd := java(t.Context(), classes+":"+clientJars(), "Consumer", "--url="+c.URL, "--queue="+strings.Join(c.Queues, ","),
 		"--user="+c.User, "--password="+c.Password, "--count="+strconv.Itoa(c.Expected))
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
@@ -117,9 +115,8 @@ func (s *servers) consumer() (string, error) {
 		return "", err
 	}
 	source := filepath.Join(root, "testdata", "consumer", "Consumer.java")
-	out, err := exec.Command("javac", "-proc:none", "-cp", clientJars(), "-d", dir, source).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("compiling the consumer (Debian's package is default-jdk-headless): %w\n%s", err, out)
+	if err := compile(context.Background(), clientJars(), dir, source); err != nil { // the classes outlive the test that asked first
+		return "", err
 	}
 	s.classes = dir
 	return dir, nil

@@ -40,6 +40,23 @@ func fresh(t testing.TB, copyOf string) string {
 	return pg.URL(name)
 }
 
+// Connect opens a connection of the test's own, beside what it tests; it is closed after the test.
+func Connect(t testing.TB, databaseURL string) *pgx.Conn {
+	t.Helper()
+	config, err := pgx.ParseConfig(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec // tests create, drop and deallocate between the calls
+	config.RuntimeParams["application_name"] = "test"
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) }) // its server may be gone
+	return conn
+}
+
 // database starts the shared PostgreSQL if need be and sees that the database to copy is there.
 func (s *servers) database(copyOf string) (*local.Postgres, error) {
 	s.mu.Lock()

@@ -1,6 +1,8 @@
 package testservers
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,21 @@ import (
 type Java struct {
 	Sources map[string]string // by the name of the public class
 	Jars    []string          // below /usr/share/java, without .jar, besides those of the client
+}
+
+// compile compiles Java files into a folder of classes.
+func compile(ctx context.Context, classPath, folder string, files ...string) error {
+	args := append([]string{"-proc:none", "-cp", classPath, "-d", folder}, files...)
+	if out, err := exec.CommandContext(ctx, "javac", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("javac (Debian's package is default-jdk-headless): %w\n%s", err, out)
+	}
+	return nil
+}
+
+// java runs the main of a class in a virtual machine that starts quickly.
+func java(ctx context.Context, classPath, class string, args ...string) *exec.Cmd {
+	args = append([]string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classPath, class}, args...)
+	return exec.CommandContext(ctx, "java", args...)
 }
 
 // Compile compiles it and returns the class path to run it with.
@@ -26,16 +43,16 @@ func (j Java) Compile(t testing.TB) (classPath string) {
 		}
 		classPath += ":" + file
 	}
-	args := []string{"-proc:none", "-cp", classPath, "-d", dir}
+	var files []string
 	for name, source := range j.Sources {
 		file := filepath.Join(dir, name+".java")
 		if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		args = append(args, file)
+		files = append(files, file)
 	}
-	if out, err := exec.CommandContext(t.Context(), "javac", args...).CombinedOutput(); err != nil {
-		t.Fatalf("javac: %v\n%s", err, out)
+	if err := compile(t.Context(), classPath, dir, files...); err != nil {
+		t.Fatal(err)
 	}
 	return dir + ":" + classPath
 }
@@ -43,7 +60,7 @@ func (j Java) Compile(t testing.TB) (classPath string) {
 // Run compiles it and runs the main of a class to its end, with these variables besides the environment.
 func (j Java) Run(t testing.TB, class string, env ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", j.Compile(t), class)
+	cmd := java(t.Context(), j.Compile(t), class)
 	cmd.Env = append(os.Environ(), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", class, err, strings.TrimSpace(string(out)))

@@ -5,9 +5,11 @@ package testservers
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -29,6 +31,18 @@ type servers struct {
 	pooler   *local.PgBouncer // in front of postgres
 	activemq *local.ActiveMQ
 	classes  string // directory of the compiled consumer
+}
+
+// AtATime lets so many parallel tests run beside each other, unless the command line says how many: for tests that wait
+// most of the time, and not for a processor. Before Main.
+func AtATime(tests int) error {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(tests))
 }
 
 // Main runs the tests and stops the shared servers; it returns the exit code. For TestMain: os.Exit(testservers.Main(m)).
@@ -126,7 +140,7 @@ func OwnBroker(t testing.TB, cfg ...local.ActiveMQConfig) *local.ActiveMQ {
 
 // OwnPostgres starts a PostgreSQL for this test alone, with the configuration if one is given; Dir is set here, and
 // without a configuration it is Unsafe. It may be killed, paused and restarted, and is gone after the test. It holds
-// no database of ours: see Migrate.
+// no database of ours: `modulo migrate up` makes one.
 func OwnPostgres(t testing.TB, cfg ...local.PostgresConfig) *local.Postgres {
 	t.Helper()
 	c := local.PostgresConfig{Unsafe: true}

@@ -1,5 +1,5 @@
 select exists (select from (
-  select from "Bil""ling"."select" as t
+  select t."Ord-er" from "Bil""ling"."select" as t
   where (
 a = 1 or b -- either
   )

@@ -1,5 +1,5 @@
 select exists (select from (
-  select from "modulo"."outbox" as t
+  select t."id" from "modulo"."outbox" as t
   where (
 done_at is null
   )
