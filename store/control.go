@@ -118,6 +118,20 @@ func (db *DB) Control(ctx context.Context, job string) (Control, error) {
 	return c, wrap("workers of "+job, err)
 }
 
+const jobNamesSQL = `select job from modulo.jobs order by job`
+
+// JobNames lists the jobs that were ever run.
+func (db *DB) JobNames(ctx context.Context) ([]string, error) {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	rows, err := db.pool.Query(ctx, jobNamesSQL)
+	if err != nil {
+		return nil, fmt.Errorf("list jobs: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return names, wrap("list jobs", err)
+}
+
 const knownSQL = `select exists (select from modulo.jobs where job = $1::text) or exists (select from modulo.failures where job = $1::text)`
 
 // CheckJob returns ErrNoJob where no instance has ever run the job, unless it left failed rows.

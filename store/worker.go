@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -246,6 +247,9 @@ func storable(text string) string {
 	}
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 }
+
+// TakesText says that a text column takes a text as it is.
+func TakesText(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
 
 func (w *WorkerRows) failed(doing string, err error) error {
 	w.source.db.leaveReadOnly(err)

@@ -12,7 +12,6 @@ import (
 
 	"modulo/internal/config"
 	"modulo/internal/local"
-	"modulo/internal/operations"
 	"modulo/store"
 )
 
@@ -177,7 +176,7 @@ func (a *app) watchDemo(ctx context.Context, app *demoApplication, source *store
 	ticker := time.NewTicker(500 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		backlog, err := source.Backlog(ctx, flags.workers, operations.BacklogLimit)
+		backlog, err := source.Backlog(ctx, flags.workers, max(store.BacklogLimit, flags.rows))
 		if err != nil {
 			return stoppedEarly(ctx, err)
 		}

@@ -80,12 +80,13 @@ func codeOf(err error) int {
 	var connect *jobs.ConnectError
 	var owned *jobs.OwnedError
 	var paused *jobs.PausedError
+	var refused store.Refusal
 	switch {
 	case errors.As(err, &withCode):
 		return withCode.code
 	case errors.As(err, &ended):
 		return ended.exitCode()
-	case errors.As(err, &schema), errors.As(err, &owned), errors.As(err, &paused), store.IsRefusal(err), errors.Is(err, store.ErrNoJob):
+	case errors.As(err, &schema), errors.As(err, &owned), errors.As(err, &paused), errors.As(err, &refused), errors.Is(err, store.ErrNoJob):
 		return exitRefused
 	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration, errors.Is(err, store.ErrPooled),
 		errors.As(err, &published) && published.Fault == jobs.FaultConfiguration:
@@ -131,7 +132,7 @@ Every flag can also be given as an environment variable: --shutdown-timeout as M
 	root.AddCommand(
 		a.runCommand(), a.onceCommand(), a.demoCommand(), a.migrateCommand(), a.initCommand(),
 		a.statusCommand(), a.workersCommand(), a.instancesCommand(), a.pauseCommand(), a.resumeCommand(), a.triggerCommand(),
-		a.rowsCommand(), a.auditCommand(), a.doctorCommand(), a.configCommand(), a.benchCommand(), a.versionCommand(),
+		a.rowsCommand(), a.passesCommand(), a.auditCommand(), a.doctorCommand(), a.configCommand(), a.benchCommand(), a.versionCommand(),
 	)
 	root.SetIn(a.in)
 	root.SetOut(a.out)

@@ -110,12 +110,16 @@ func messagePairs(row operations.Row) (pairs [][2]string) {
 	if m.Binary {
 		kind = "bytes"
 	}
-	pairs = [][2]string{{"would go to", m.Destination}, {"payload", fmt.Sprintf("%d bytes, %s; --payload shows it", m.Bytes, kind)}}
+	pairs = [][2]string{{"would go to", m.Destination}, {"payload", fmt.Sprintf("%d bytes, %s; --payload shows it and the headers", m.Bytes, kind)}}
 	if m.Body != nil {
 		pairs[1][1] = fmt.Sprintf("%d bytes, %s", m.Bytes, kind)
 	}
 	for _, h := range m.Headers {
-		pairs = append(pairs, [2]string{"header " + h.Name, oneLine(h.Value)})
+		value := "hidden"
+		if h.Value != nil {
+			value = oneLine(*h.Value)
+		}
+		pairs = append(pairs, [2]string{"header " + h.Name, value})
 	}
 	return pairs
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -32,13 +33,16 @@ func TestRowShow(t *testing.T) {
 
 	f.exec(`update orders set note = E'two\nlines and \x1b[2J' where id = 1; insert into orders values (2, 'us', 'b', 'short', false)`)
 	hidden, shown := maskedTable(f.ok("rows", "show", "orders", "1")), f.ok("rows", "show", "orders", "1", "--payload")
-	for _, want := range []string{"would go to  /queue/eu.orders", "18 bytes, text", "header type  Order", "header tenant  a", "ticket 4711"} {
+	for _, want := range []string{"would go to  /queue/eu.orders", "18 bytes, text", "header type  hidden", "header tenant  hidden", "ticket 4711"} {
 		if !strings.Contains(hidden, want) {
 			t.Errorf("no %q in\n%s", want, hidden)
 		}
 	}
 	if strings.Contains(hidden, "lines and") || strings.Contains(hidden, "header worker") {
 		t.Errorf("the body, or who would send it, is shown:\n%s", hidden)
+	}
+	if !regexp.MustCompile(`(?m)^header tenant +a\nheader type +Order$`).MatchString(shown) {
+		t.Errorf("headers are not shown:\n%s", shown)
 	}
 	if !strings.Contains(shown, `"two\nlines and \x1b[2J"`) || strings.Contains(shown, "\x1b") {
 		t.Errorf("the body is not shown, or moves the cursor:\n%s", shown)

@@ -108,9 +108,11 @@ func (s *service) runMonitored(ctx context.Context, c *config.Config, o opening)
 	m := o.monitor
 	m.Runs()
 	defer context.AfterFunc(ctx, m.Stops)()
-	console := operations.New(operations.Config{
-		DB: s.db, Jobs: s.jobs, Sources: s.sources, Counted: m.Counted, Settings: settings,
-	})
+	shown := operations.Config{DB: s.db, Jobs: s.jobs, Sources: s.sources, Counted: m.Counted, Settings: settings}
+	if o.site != nil {
+		shown.Doctor = o.site.doctor
+	}
+	console := operations.New(shown)
 	if o.site != nil {
 		if err := o.site.open(console); err != nil {
 			return err

@@ -20,6 +20,7 @@ import (
 // site is what people are served: nothing before the service has opened its database, and after it has let it go.
 type site struct {
 	settings dashboard.Config
+	doctor   func(context.Context) doctor.Report
 	console  atomic.Pointer[operations.Console]
 	pages    atomic.Pointer[dashboard.Dashboard]
 	closed   *dashboard.Dashboard // which says so
@@ -27,7 +28,7 @@ type site struct {
 
 func (a *app) newSite(c *config.Config, log zerolog.Logger) (*site, error) {
 	s := &site{settings: dashboard.Config{Prefix: c.HTTP.Prefix, Version: version(), Log: log}}
-	s.settings.Doctor = func(ctx context.Context) doctor.Report {
+	s.doctor = func(ctx context.Context) doctor.Report {
 		examination := a.examination(true)
 		examination.Load = func() (*config.Config, error) { return c, nil } // as it is in force
 		return doctor.Examine(ctx, examination)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +13,6 @@ import (
 
 	"modulo/internal/config"
 	"modulo/internal/operations"
-	"modulo/jobs"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -30,15 +28,12 @@ func (a *app) statusCommand() *cobra.Command {
 			return err // a job that is not in the configuration
 		}
 		err = a.onTables(cmd.Context(), c, c.JobList(), func(c *operations.Console) error {
-			if err := a.tellOthers(cmd.Context(), c, args); err != nil {
-				return err
-			}
 			return a.watch(cmd.Context(), *every, *output, func(a *app) error {
-				overview, err := c.Overview(cmd.Context())
+				list, err := statusOf(cmd.Context(), c, args)
 				if err != nil {
 					return err
 				}
-				return a.printStatus(*output, overview.Jobs)
+				return a.printStatus(*output, list)
 			})
 		})
 		if _, ended := errors.AsType[signalled](err); ended && *every > 0 {
@@ -49,27 +44,14 @@ func (a *app) statusCommand() *cobra.Command {
 	return cmd
 }
 
-// tellOthers says which jobs run that are not in this configuration: usually it is another one than the service has.
-func (a *app) tellOthers(ctx context.Context, c *operations.Console, asked []string) error {
-	if len(asked) > 0 {
-		return nil
+// statusOf looks at the named job, or at all.
+func statusOf(ctx context.Context, c *operations.Console, names []string) ([]operations.Job, error) {
+	if len(names) == 0 {
+		overview, err := c.Overview(ctx)
+		return overview.Jobs, err
 	}
-	instances, err := c.Instances(ctx)
-	if err != nil {
-		return err
-	}
-	var others []string
-	for _, i := range instances {
-		for _, job := range i.Jobs {
-			if i.LeaseSeconds > 0 && !slices.ContainsFunc(c.Jobs, func(known *jobs.Job) bool { return known.Name == job }) {
-				others = append(others, job)
-			}
-		}
-	}
-	if slices.Sort(others); len(others) > 0 {
-		fmt.Fprintf(a.err, "instances run jobs that are not in this configuration, see --config: %s\n", strings.Join(slices.Compact(others), ", "))
-	}
-	return nil
+	job, err := c.Job(ctx, names[0])
+	return []operations.Job{job}, err
 }
 
 func (a *app) printStatus(output outputFormat, list []operations.Job) error {
@@ -78,8 +60,12 @@ func (a *app) printStatus(output outputFormat, list []operations.Job) error {
 		if job.BacklogProblem != "" {
 			fmt.Fprintf(a.err, "the rows of %s are not counted: %s\n", job.Job, oneLine(job.BacklogProblem))
 		}
+		state, backlog := job.Text(), atLeast(job.Backlog, job.BacklogComplete)
+		if !job.Configured {
+			state, backlog = state+", not configured here", "-"
+		}
 		p.rows = append(p.rows, []string{
-			job.Job, job.Text(), fmt.Sprintf("%d/%d", job.Owned, job.Workers), atLeast(job.Backlog, job.BacklogComplete),
+			job.Job, state, fmt.Sprintf("%d/%d", job.Owned, job.Workers), backlog,
 			age(job.OldestSeconds), rate(job.RowsPerSecond), strconv.Itoa(job.Failed), strconv.Itoa(job.Retrying),
 			ago(job.PassAt), nextPass(job), problem(jobProblem(job)),
 		})

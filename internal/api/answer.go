@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"time"
 	"unicode/utf8"
 
 	"modulo/internal/guard"
@@ -22,8 +24,8 @@ const maxBody = 64 << 10
 // accepted is an answer to what goes on after it.
 type accepted struct{ body any }
 
-// answers makes a handler: what do returns is the body, its error a problem.
-func (a *API) answers(do func(*request) (any, error)) http.HandlerFunc {
+// answers makes a handler: what the route returns is the body, its error a problem.
+func (a *API) answers(to route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		console := a.console()
 		if console == nil {
@@ -31,9 +33,12 @@ func (a *API) answers(do func(*request) (any, error)) http.HandlerFunc {
 			guard.Refuse(w, r, http.StatusServiceUnavailable, "the service is starting or stopping")
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), answerTime)
+		ctx, cancel := context.WithTimeout(r.Context(), cmp.Or(to.limit, answerTime))
 		defer cancel()
-		body, err := do(&request{r.WithContext(ctx), console, guard.VisitorOf(ctx), w})
+		if to.limit > 0 {
+			lift(w, to.limit)
+		}
+		body, err := to.do(&request{r.WithContext(ctx), console, guard.VisitorOf(ctx), w})
 		if err != nil {
 			status, detail := problemOf(err)
 			if status == http.StatusInternalServerError && r.Context().Err() == nil {
@@ -50,6 +55,12 @@ func (a *API) answers(do func(*request) (any, error)) http.HandlerFunc {
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(body) // who is gone misses nothing
 	}
+}
+
+// lift lets an answer take longer than the server would wait for it. Where that cannot be, the answer comes in time or not.
+func lift(w http.ResponseWriter, limit time.Duration) {
+	control, until := http.NewResponseController(w), time.Now().Add(limit+answerTime)
+	_, _ = control.SetReadDeadline(until), control.SetWriteDeadline(until)
 }
 
 // requestError says what is wrong with a request.
@@ -80,19 +91,12 @@ func problemOf(err error) (status int, detail string) {
 	if wrong, ok := errors.AsType[*operations.UnconfiguredError](err); ok {
 		return http.StatusNotFound, wrong.Error()
 	}
-	if no, ok := errors.AsType[*store.ChangingError](err); ok {
-		return http.StatusConflict, no.Error()
-	}
-	if no, ok := errors.AsType[*store.GenerationError](err); ok {
-		return http.StatusConflict, no.Error()
-	}
-	if no, ok := errors.AsType[*store.CountError](err); ok {
-		return http.StatusConflict, no.Error()
-	}
-	if no, ok := errors.AsType[*store.RepairingError](err); ok {
+	if no, ok := errors.AsType[store.Refusal](err); ok {
 		return http.StatusConflict, no.Error()
 	}
 	switch {
+	case errors.Is(err, operations.ErrExamining):
+		return http.StatusConflict, err.Error()
 	case errors.Is(err, operations.ErrBusy):
 		return http.StatusServiceUnavailable, err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
@@ -145,7 +149,7 @@ func checkTexts(body []byte) error {
 		if err != nil {
 			return nil // at its end, or where decoding it tells what is wrong
 		}
-		if text, ok := token.(string); ok && !storable(text) {
+		if text, ok := token.(string); ok && !store.TakesText(text) {
 			return bad("body: a text with NUL")
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"modulo/internal/guard"
 	"modulo/internal/operations"
+	"modulo/store"
 )
 
 // answerTime is how long the work for one answer may take.
@@ -31,7 +32,7 @@ type API struct {
 func New(console func() *operations.Console, log zerolog.Logger) *API {
 	a := &API{console: console, log: log, mux: http.NewServeMux()}
 	for _, r := range a.routes() {
-		a.mux.HandleFunc(r.method+" /api/v1"+r.path, a.answers(r.do))
+		a.mux.HandleFunc(r.method+" /api/v1"+r.path, a.answers(r))
 	}
 	a.mux.HandleFunc("GET /api/v1/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/yaml")
@@ -44,39 +45,43 @@ func New(console func() *operations.Console, log zerolog.Logger) *API {
 type route struct {
 	method, path string
 	do           func(*request) (any, error)
+	limit        time.Duration // of the work; 0: answerTime
 }
 
 func (a *API) routes() []route {
 	return []route{
-		{"GET", "/overview", overview},
-		{"GET", "/jobs/{job}", job},
-		{"GET", "/jobs/{job}/history", history},
-		{"GET", "/jobs/{job}/passes", passes},
-		{"GET", "/jobs/{job}/tokens", tokens},
-		{"GET", "/jobs/{job}/preview", preview},
-		{"GET", "/jobs/{job}/change", change},
-		{"POST", "/jobs/{job}/workers", setWorkers},
-		{"POST", "/jobs/{job}/abort-change", abortChange},
-		{"POST", "/jobs/{job}/pause", pause(true)},
-		{"POST", "/jobs/{job}/resume", pause(false)},
-		{"POST", "/jobs/{job}/trigger", trigger},
-		{"POST", "/jobs/{job}/reset-tokens", resetTokens},
-		{"GET", "/jobs/{job}/failures", failures},
-		{"GET", "/jobs/{job}/failures/count", countFailures},
-		{"GET", "/jobs/{job}/failures/groups", groupFailures},
-		{"POST", "/jobs/{job}/failures/retry", repair("retry")},
-		{"POST", "/jobs/{job}/failures/discard", repair("discard")},
-		{"GET", "/jobs/{job}/rows/{row}", row},
-		{"GET", "/instances", instances},
-		{"GET", "/audit", audit},
-		{"GET", "/audit/{entry}", auditEntry},
-		{"GET", "/settings", settings},
+		{"GET", "/overview", overview, 0},
+		{"GET", "/jobs/{job}", job, 0},
+		{"GET", "/jobs/{job}/history", history, 0},
+		{"GET", "/jobs/{job}/passes", passes, 0},
+		{"GET", "/jobs/{job}/passes/history", pastPasses, 0},
+		{"GET", "/jobs/{job}/tokens", tokens, 0},
+		{"GET", "/jobs/{job}/preview", preview, 0},
+		{"GET", "/jobs/{job}/change", change, 0},
+		{"POST", "/jobs/{job}/workers", setWorkers, 0},
+		{"POST", "/jobs/{job}/abort-change", abortChange, 0},
+		{"POST", "/jobs/{job}/pause", pause(true), 0},
+		{"POST", "/jobs/{job}/resume", pause(false), 0},
+		{"POST", "/jobs/{job}/trigger", trigger, 0},
+		{"POST", "/jobs/{job}/reset-tokens", resetTokens, 0},
+		{"GET", "/jobs/{job}/failures", failures, 0},
+		{"GET", "/jobs/{job}/failures/count", countFailures, 0},
+		{"GET", "/jobs/{job}/failures/groups", groupFailures, 0},
+		{"POST", "/jobs/{job}/failures/retry", repair("retry"), 0},
+		{"POST", "/jobs/{job}/failures/discard", repair("discard"), 0},
+		{"GET", "/jobs/{job}/rows/{row}", row, 0},
+		{"GET", "/instances", instances, 0},
+		{"GET", "/audit", audit, 0},
+		{"GET", "/audit/{entry}", auditEntry, 0},
+		{"GET", "/settings", settings, 0},
+		{"GET", "/doctor", checkup, 0},
+		{"POST", "/doctor", examine, operations.ExamineLimit},
 	}
 }
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !storable(r.URL.Path) {
+	if !store.TakesText(r.URL.Path) {
 		guard.Refuse(w, r, http.StatusNotFound, "the path is no text: nothing has such a name")
 		return
 	}

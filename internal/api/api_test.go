@@ -18,6 +18,7 @@ import (
 
 	"modulo/internal/api"
 	"modulo/internal/config"
+	"modulo/internal/doctor"
 	"modulo/internal/guard"
 	"modulo/internal/operations"
 	"modulo/internal/testservers"
@@ -67,6 +68,8 @@ func newFixture(t *testing.T, cfg guard.Config) *fixture {
 		  select 'outbox', 1, n, '00000000-0000-0000-0000-00000000000a', 8 + n from generate_series(0, 1) as n;
 		insert into modulo.tokens (job, number, lineage, made, problem) values ('outbox', 1, 'x', true, 'gone');
 		insert into modulo.progress (job, number, done, rate, progress_at, pass_at, problem) values ('outbox', 0, 7, 1.5, now(), now(), 'refused');
+		insert into modulo.passes select 'outbox', n, 'here', now() - n * interval '1 second', now(), 1, 5, 3, 3, 0, 0,
+		  (array['missed', 'complete', 'ended early'])[n + 2], case when n <> 0 then 'why' end from generate_series(-1, 1) as n;
 		insert into modulo.outbox (payload, type) select repeat('x', 50 * n), 'T' from generate_series(1, 5) as n;
 		insert into modulo.failures (job, row_id, event_id, attempts, next_attempt_at, failed_at, error_class, last_error)
 		  select 'outbox', id, event_id, 8, now(), now(), 'too_large', 'payload: ' || length(payload) || ' bytes' from modulo.outbox where id > 2`)
@@ -78,6 +81,9 @@ func newFixture(t *testing.T, cfg guard.Config) *fixture {
 	console := operations.New(operations.Config{
 		DB: db, Jobs: []*jobs.Job{job}, Sources: map[string]*store.Source{"outbox": source},
 		Settings: []config.Setting{{Key: "http.listen", Value: ":8080", Origin: config.OriginFlag}},
+		Doctor: func(context.Context) doctor.Report {
+			return doctor.Report{{Group: "broker", Name: "login", Status: doctor.Failure, Check: "nobody is there", Hint: "look"}}
+		},
 	})
 	f.serve(cfg, func() *operations.Console { return console })
 	var watching sync.WaitGroup
@@ -193,13 +199,24 @@ func reads(f *fixture) {
 		f.t.Errorf("job %v", job)
 	}
 	f.ask(404, "GET", "/jobs/{job}", "job=nonsense", "")
-	for _, part := range []string{"/history", "/passes", "/tokens", "/failures", "/failures/count", "/failures/groups"} {
+	for _, part := range []string{"/history", "/passes", "/passes/history", "/tokens", "/failures", "/failures/count", "/failures/groups"} {
 		f.ask(404, "GET", "/jobs/{job}"+part, "job=nonsense", "")
 	}
 	f.ask(404, "GET", "/jobs/{job}", "job=%00", "")
 	f.ask(404, "GET", "/jobs/{job}", "job=%ff", "")
 	f.ask(200, "GET", "/jobs/{job}/history", "job=outbox", "")
 	f.ask(200, "GET", "/jobs/{job}/passes", "job=outbox", "")
+	past := f.ask(200, "GET", "/jobs/{job}/passes/history", "job=outbox limit=2", "")
+	older := f.ask(200, "GET", "/jobs/{job}/passes/history", fmt.Sprintf("job=outbox limit=2 before=%v", past["next"]), "")
+	if first := past["passes"].([]any)[0].(map[string]any); len(past["passes"].([]any)) != 2 || len(older["passes"].([]any)) != 1 || older["next"] != nil || first["worker"] != nil || first["result"] != "missed" {
+		f.t.Errorf("past passes %v, older ones %v", past, older)
+	}
+	if trouble := f.ask(200, "GET", "/jobs/{job}/passes/history", "job=outbox worker=1 trouble=true", "")["passes"].([]any); len(trouble) != 1 {
+		f.t.Errorf("trouble %v", trouble)
+	}
+	for _, wrong := range []string{"before=x", "before=2026-01-02T15:04:05Z_99999999999", "worker=-2", "worker=1024", "trouble=yes"} {
+		f.ask(400, "GET", "/jobs/{job}/passes/history", "job=outbox "+wrong, "")
+	}
 	f.ask(200, "GET", "/jobs/{job}/tokens", "job=outbox", "")
 	if p := f.ask(200, "GET", "/jobs/{job}/preview", "job=outbox workers=4", ""); fmt.Sprint(p["rows"]) != "[0 1 1 0]" {
 		f.t.Errorf("preview %v", p)
@@ -230,13 +247,27 @@ func reads(f *fixture) {
 	if pending["body"] != strings.Repeat("x", 50) || pending["destination"] != "/queue/modulo.events" {
 		f.t.Errorf("message %v", pending)
 	}
-	if hidden := f.ask(200, "GET", "/jobs/{job}/rows/{row}", "job=outbox row=1", "")["message"].(map[string]any); hidden["body"] != nil || hidden["bytes"] != 50.0 {
+	for _, h := range pending["headers"].([]any) {
+		if header := h.(map[string]any); header["name"] == "type" && header["value"] != "T" {
+			f.t.Errorf("header %v", header)
+		}
+	}
+	hidden := f.ask(200, "GET", "/jobs/{job}/rows/{row}", "job=outbox row=1", "")["message"].(map[string]any)
+	if hidden["body"] != nil || hidden["bytes"] != 50.0 {
 		f.t.Errorf("without payload %v", hidden)
+	}
+	for _, h := range hidden["headers"].([]any) {
+		if header := h.(map[string]any); header["value"] != nil {
+			f.t.Errorf("without payload header %v", header)
+		}
 	}
 	f.ask(404, "GET", "/jobs/{job}/rows/{row}", "job=outbox row=99", "")
 	f.ask(200, "GET", "/instances", "", "")
 	f.ask(200, "GET", "/settings", "", "")
 	f.ask(404, "GET", "/audit/{entry}", "entry=99", "")
+	if last := f.ask(200, "GET", "/doctor", "", ""); last["at"] != nil || len(last["findings"].([]any)) != 0 {
+		f.t.Errorf("checks before anybody asked: %v", last)
+	}
 }
 
 func changes(f *fixture) {
@@ -280,6 +311,11 @@ func changes(f *fixture) {
 	}
 	if h := f.ask(200, "GET", "/jobs/{job}/rows/{row}", "job=outbox row=3", "")["history"].([]any); len(h) != 1 {
 		f.t.Errorf("history %v", h)
+	}
+	f.ask(400, "POST", "/doctor", "", `{"canary": false}`)
+	made := f.ask(200, "POST", "/doctor", "", `{}`)
+	if last := f.ask(200, "GET", "/doctor", "", ""); made["at"] == nil || len(made["findings"].([]any)) != 1 || fmt.Sprint(last) != fmt.Sprint(made) {
+		f.t.Errorf("checks %v, the last ones %v", made, last)
 	}
 	page := f.ask(200, "GET", "/audit", "job=outbox limit=2", "")
 	if len(page["entries"].([]any)) != 2 || page["next"] == nil {

@@ -26,6 +26,22 @@ func passes(r *request) (any, error) {
 	}{list}, err
 }
 
+func pastPasses(r *request) (any, error) {
+	q := queryOf(r)
+	filter := store.PassFilter{Job: r.PathValue("job"), Trouble: q.flag("trouble"), Limit: q.number("limit", defaultPage, operations.MaxPage)}
+	if n := q.optional("worker"); n != nil {
+		filter.Worker = new(int(*n))
+	}
+	var err error
+	if filter.Before, err = operations.ParsePosition(q.text("before")); err != nil {
+		q.wrong("before", err.Error())
+	}
+	if err := q.done(); err != nil {
+		return nil, err
+	}
+	return r.console.PastPasses(r.Context(), filter)
+}
+
 func tokens(r *request) (any, error) {
 	list, err := r.console.Tokens(r.Context(), r.PathValue("job"))
 	return struct {

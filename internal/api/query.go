@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"modulo/internal/operations"
+	"modulo/store"
 )
 
 // defaultPage is the size of a page unless limit says otherwise.
@@ -33,9 +33,6 @@ func queryOf(r *request) *query {
 	return q
 }
 
-// storable says that the database takes a text.
-func storable(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
-
 // text takes a parameter, so that done knows those that nobody asked for. One that is empty is no way to say "any": it may
 // be a variable that was not set, and would pick everything.
 func (q *query) text(name string) string {
@@ -46,7 +43,7 @@ func (q *query) text(name string) string {
 		q.wrong(name, "given more than once")
 	case len(list) == 1 && list[0] == "":
 		q.wrong(name, "empty")
-	case len(list) == 1 && !storable(list[0]):
+	case len(list) == 1 && !store.TakesText(list[0]):
 		q.wrong(name, "not a text in UTF-8 without NUL")
 	}
 	if len(list) == 0 {

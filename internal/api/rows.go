@@ -4,7 +4,6 @@ import (
 	"strconv"
 	"time"
 
-	"modulo/internal/config"
 	"modulo/internal/operations"
 	"modulo/jobs"
 	"modulo/store"
@@ -100,10 +99,4 @@ func auditEntry(r *request) (any, error) {
 		return nil, bad("entry: not a number")
 	}
 	return r.console.AuditEntry(r.Context(), id)
-}
-
-func settings(r *request) (any, error) {
-	return struct {
-		Settings []config.Setting `json:"settings"`
-	}{r.console.Settings}, nil
 }

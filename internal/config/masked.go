@@ -1,6 +1,10 @@
 package config
 
-import "go.yaml.in/yaml/v3"
+import (
+	"maps"
+
+	"go.yaml.in/yaml/v3"
+)
 
 // Masked is the configuration in force as a file, without its secrets: defaults, file, environment and flags together. Read
 // again it means the same, but for the secrets.
@@ -26,6 +30,11 @@ func (c *Config) Masked() ([]byte, error) {
 		if !job.Stated {
 			raw.Workers = nil // a default is nothing that somebody stated
 		}
+		headers := maps.Clone(raw.Message.Headers)
+		for name, value := range headers {
+			headers[name] = maskHeader(name, value)
+		}
+		raw.Message.Headers = headers
 		shown.Jobs[job.Name] = raw
 	}
 	return yaml.Marshal(&shown)

@@ -87,9 +87,28 @@ var passwordInText = regexp.MustCompile(`(?i)(password\s*=\s*)('(?:[^'\\]|\\.)*'
 // nextBroker is where the next URL of a list begins: a comma alone may be of a password.
 var nextBroker = regexp.MustCompile(`,stomp[a-z+]*://`)
 
-// mask leaves of a connection string what is no secret.
+// secretName is a part of the name of a header that holds a secret, and secretValue how one begins that is a login.
+var (
+	secretName  = regexp.MustCompile(`(?i)passw|secret|token|authorization|credential|api[-_]?key|signature`)
+	secretValue = regexp.MustCompile(`(?i)^\s*(bearer|basic)\s`)
+	fromColumn  = regexp.MustCompile(`^\{[^{}]*\}$`)
+)
+
+// maskHeader leaves of a header of messages what is no secret: a column is none.
+func maskHeader(name, value string) string {
+	if !fromColumn.MatchString(value) && (secretName.MatchString(name) || secretValue.MatchString(value)) {
+		return masked
+	}
+	return value
+}
+
+// mask leaves of a connection string or a header what is no secret.
 func mask(key, value string) string {
-	switch key[strings.LastIndex(key, ".")+1:] {
+	name := key[strings.LastIndex(key, ".")+1:]
+	if strings.HasSuffix(key, ".message.headers."+name) {
+		return maskHeader(name, value)
+	}
+	switch name {
 	case "password":
 		return masked
 	case "url", "listen_url":

@@ -16,7 +16,7 @@ func TestSettings(t *testing.T) {
 	text := `
 database: {url: "postgres://app:s3cret@db1,db2/x?sslpassword=s3cret&sslmode=require"}
 broker: {url: "stomp://u:s3cret@mq1:61613,stomp+tls://u:s3cr@et@mq2:61613", password: s3cret, window: 64}
-jobs: {outbox: {workers: 7, retry: {backoff: 2s..1m}}}
+jobs: {outbox: {workers: 7, retry: {backoff: 2s..1m}, message: {headers: {apiKey: "x-s3cret", Auth: "Bearer s3cret", accessToken: "{key}", type: Plain}}}}
 `
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -32,6 +32,10 @@ jobs: {outbox: {workers: 7, retry: {backoff: 2s..1m}}}
 	if err != nil {
 		t.Fatal(err)
 	}
+	printed, err := c.Masked()
+	if err != nil || strings.Contains(string(printed), "s3cr") {
+		t.Errorf("%v, printed:\n%s", err, printed)
+	}
 	got := map[string]string{}
 	for _, s := range list {
 		got[s.Key] = s.Value + " by " + string(s.Origin)
@@ -40,16 +44,20 @@ jobs: {outbox: {workers: 7, retry: {backoff: 2s..1m}}}
 		}
 	}
 	for key, want := range map[string]string{
-		"database.url":              "postgres://app:********@db1,db2/x?sslmode=require&sslpassword=******** by file",
-		"broker.url":                "stomp://u:********@mq1:61613,stomp+tls://u:********@mq2:61613 by file",
-		"broker.password":           "******** by file",
-		"broker.window":             "32 by environment",
-		"broker.receipt_timeout":    "30s by default",
-		"jobs.outbox.batch":         "50 by flag",
-		"jobs.outbox.workers":       "7 by file",
-		"jobs.outbox.retry.backoff": "2s..1m0s by file",
-		"jobs.outbox.every":         "500ms by default",
-		"jobs.outbox.message.allow": "/queue/* by default",
+		"database.url":                            "postgres://app:********@db1,db2/x?sslmode=require&sslpassword=******** by file",
+		"broker.url":                              "stomp://u:********@mq1:61613,stomp+tls://u:********@mq2:61613 by file",
+		"broker.password":                         "******** by file",
+		"broker.window":                           "32 by environment",
+		"broker.receipt_timeout":                  "30s by default",
+		"jobs.outbox.batch":                       "50 by flag",
+		"jobs.outbox.workers":                     "7 by file",
+		"jobs.outbox.message.headers.apiKey":      "******** by file",
+		"jobs.outbox.message.headers.Auth":        "******** by file",
+		"jobs.outbox.message.headers.accessToken": "{key} by file",
+		"jobs.outbox.message.headers.type":        "Plain by file",
+		"jobs.outbox.retry.backoff":               "2s..1m0s by file",
+		"jobs.outbox.every":                       "500ms by default",
+		"jobs.outbox.message.allow":               "/queue/* by default",
 	} {
 		if got[key] != want {
 			t.Errorf("%s: %q, want %q", key, got[key], want)

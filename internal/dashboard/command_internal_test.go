@@ -1,9 +1,15 @@
 package dashboard
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os/exec"
+	"strings"
 	"testing"
+
+	"github.com/rs/zerolog"
 )
 
 // TestRowsCommand: the command means the rows of the page, or there is none.
@@ -44,5 +50,32 @@ func TestLinesOfForms(t *testing.T) {
 	f, err := filterOf("outbox", url.Values{"pattern": {"refused:\r\n# bytes"}})
 	if err != nil || f.Pattern != "refused:\n# bytes" {
 		t.Errorf("%q, %v", f.Pattern, err)
+	}
+}
+
+// TestEmptyID: an id that is empty does not mean all rows.
+func TestEmptyID(t *testing.T) {
+	t.Parallel()
+	if f, err := filterOf("outbox", queryOf(url.Values{"id": {""}})); err == nil {
+		t.Errorf("taken for %+v", f)
+	}
+}
+
+// TestGone: only what is our fault is told to the log, not a reader who has left while others read.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	d, err := New(Config{Log: zerolog.New(&log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	for ctx, told := range map[context.Context]bool{t.Context(): true, gone: false} {
+		log.Reset()
+		d.problem(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil), context.Canceled)
+		if (log.Len() > 0) != told {
+			t.Errorf("gone %v, told %q", !told, log.String())
+		}
 	}
 }

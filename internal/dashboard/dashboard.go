@@ -3,16 +3,12 @@
 package dashboard
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync/atomic"
-	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 
-	"modulo/internal/doctor"
 	"modulo/internal/guard"
 	"modulo/internal/operations"
 	"modulo/store"
@@ -24,7 +20,6 @@ type Config struct {
 	Console *operations.Console
 	Prefix  string // of all addresses, as in "/modulo"; empty: none
 	Version string
-	Doctor  func(context.Context) doctor.Report // makes all checks, when somebody asks for them
 	Log     zerolog.Logger
 }
 
@@ -33,18 +28,18 @@ type Dashboard struct {
 	Config
 	render    *renderer
 	mux       *http.ServeMux
-	streaming atomic.Int64  // open streams
+	streaming streaming
 	closing   chan struct{} // closed when streams have to end
-	checkup   checkup
 
-	overviews shared[operations.Overview]
-	failures  shared[matches]
-	instances shared[[]operations.Instance]
-	passes    shared[[]operations.Pass]
-	audits    shared[operations.Audit]
-	entries   shared[operations.AuditEntry]
-	rows      shared[operations.Row]
-	previews  shared[operations.Preview]
+	overviews  shared[operations.Overview]
+	failures   shared[matches]
+	instances  shared[[]operations.Instance]
+	passes     shared[[]operations.Pass]
+	pastPasses shared[operations.PastPasses]
+	audits     shared[operations.Audit]
+	entries    shared[operations.AuditEntry]
+	rows       shared[operations.Row]
+	previews   shared[operations.Preview]
 }
 
 // New returns a dashboard.
@@ -56,12 +51,12 @@ func New(cfg Config) (*Dashboard, error) {
 	d := &Dashboard{Config: cfg, render: render, mux: http.NewServeMux(), closing: make(chan struct{})}
 	for pattern, s := range map[string]screen{
 		"/{$}":                           {"overview.html", []string{"verdict", "totals", "jobs"}, d.readOverview},
-		"/jobs/{job}":                    {"job.html", []string{"verdict", "actions", "change", "numbers", "workers"}, d.readJob},
+		"/jobs/{job}":                    {"job.html", []string{"verdict", "actions", "change", "numbers", "workers", "past"}, d.readJob},
 		"/jobs/{job}/workers":            {"workers.html", nil, d.readPreview},
 		"/jobs/{job}/failed":             {"failed.html", []string{"matches", "groups"}, d.readFailed},
 		"/jobs/{job}/failed/{repair}":    {"repair.html", nil, d.readRepair},
 		"/jobs/{job}/rows/{row}":         {"row.html", []string{"row"}, d.readRow},
-		"/jobs/{job}/passes":             {"passes.html", []string{"passes"}, d.readPasses},
+		"/jobs/{job}/passes":             {"passes.html", []string{"passes", "past"}, d.readPasses},
 		"/jobs/{job}/operations/{entry}": {"operation.html", []string{"operation"}, d.readOperation},
 		"/jobs/{job}/audit":              {"audit.html", []string{"audit"}, d.readAudit},
 		"/instances":                     {"instances.html", []string{"instances"}, d.readInstances},
@@ -99,21 +94,18 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.problem(w, r, errClosed)
 		return
 	}
-	if !storable(r.URL.Path) {
+	if !store.TakesText(r.URL.Path) {
 		d.problem(w, r, errNotFound)
 		return
 	}
 	d.mux.ServeHTTP(w, r)
 }
 
-// storable says that the database takes a text.
-func storable(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
-
 // checkTexts refuses what the database would not take.
 func checkTexts(fields url.Values) error {
 	for _, texts := range fields {
 		for _, text := range texts {
-			if !storable(text) {
+			if !store.TakesText(text) {
 				return &formError{"A text is not UTF-8, or holds a NUL."}
 			}
 		}
@@ -216,6 +208,7 @@ func (d *Dashboard) forget() {
 	d.overviews.forget()
 	d.failures.forget()
 	d.passes.forget()
+	d.pastPasses.forget()
 	d.audits.forget()
 	d.entries.forget()
 	d.rows.forget()

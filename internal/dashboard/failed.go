@@ -69,26 +69,28 @@ type matches struct {
 	rows   int // that a repair would change
 }
 
-func (d *Dashboard) matches(ctx context.Context, f store.FailureFilter, key string) snapshot[matches] {
-	return d.failures.get(ctx, f.Job+"?"+key, func(ctx context.Context) (m matches, err error) {
+// picked reads which rows an address means, and what that is now.
+func (d *Dashboard) picked(r *http.Request, kept url.Values) (store.FailureFilter, snapshot[matches], error) {
+	f, err := filterOf(r.PathValue("job"), kept)
+	if err != nil {
+		return f, snapshot[matches]{}, err
+	}
+	s := d.failures.get(r.Context(), f.Job+"?"+kept.Encode(), func(ctx context.Context) (m matches, err error) {
 		if m.groups, err = d.Console.Groups(ctx, f); err != nil {
 			return matches{}, err
 		}
 		m.rows, err = d.Console.CountRepair(ctx, f)
 		return m, err
 	})
+	return f, s, s.Err
 }
 
 func (d *Dashboard) readFailed(r *http.Request) (frame, error) {
 	job, query := r.PathValue("job"), r.URL.Query()
-	filter, err := filterOf(job, query)
+	kept := queryOf(query) // without the place in the list
+	filter, m, err := d.picked(r, kept)
 	if err != nil {
 		return frame{}, err
-	}
-	kept := queryOf(query) // without the place in the list
-	m := d.matches(r.Context(), filter, kept.Encode())
-	if m.Err != nil {
-		return frame{}, m.Err
 	}
 	page := failedPage{rights: rightsOf(r), Filter: filter, Filtered: len(kept) > 0, Matching: m.Value.rows}
 	page.Action = d.render.path("/jobs/", job) + "/failed"
@@ -188,12 +190,12 @@ func failureMark(state store.FailureState) mark {
 // filterFields are the parts of an address, or a form, that pick failed rows.
 var filterFields = []string{"class", "state", "since", "until", "text", "key", "pattern", "id"}
 
-// queryOf keeps what picks rows.
+// queryOf keeps what picks rows. An id that is empty stays, and is refused: without it all rows would be meant.
 func queryOf(from url.Values) url.Values {
 	kept := url.Values{}
 	for _, name := range filterFields {
 		for _, value := range from[name] {
-			if value != "" {
+			if value != "" || name == "id" {
 				kept.Add(name, value)
 			}
 		}

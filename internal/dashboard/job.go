@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"modulo/internal/operations"
+	"modulo/store"
 )
 
 // jobPage is the screen of one job with its workers.
@@ -26,6 +27,7 @@ type jobPage struct {
 	Skew      string
 	Sharing   string
 	Workers   []workerLine
+	Past      []pastLine
 }
 
 // chart is an hour of one number.
@@ -80,16 +82,21 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 		return frame{}, err
 	}
 	now := time.Now()
+	past := d.readPast(r.Context(), store.PassFilter{Job: j.Job, Limit: pastOfJob}, "") // the verdict says if it cannot be read
 	page := jobPage{
 		rights: rightsOf(r), Line: d.line(j, now), Verdict: d.render.verdictOf([]operations.Job{j}, o, now), Change: changeOf(j, r.URL.Query().Get("changed")),
 		Instances: plural(j.Instances, "instance runs it", "instances run it"), Eta: "nothing waits",
 		Delivered: plural(j.Done, "row delivered so far", "rows delivered so far"), Skew: skewHint(j),
+		Past: pastLines(past.Value.Passes),
 	}
 	if !byInterval(j) {
 		page.Schedule = j.Schedule
 	}
 	if j.BacklogProblem != "" {
 		page.Eta = "it cannot be counted"
+	}
+	if !j.Configured {
+		page.Eta = "not configured here: look at an instance that runs it"
 	}
 	if j.Backlog > 0 {
 		page.Eta = "counted " + span(now.Sub(j.CountedAt)) + " ago"
@@ -110,11 +117,12 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 
 // sharing says which rows are whose.
 func (d *Dashboard) sharing(j operations.Job) string {
-	by := "id"
-	for _, definition := range d.Console.Jobs {
-		if column := definition.Source.ShardBy; definition.Name == j.Job && column != "" {
-			by = "hash of " + column
-		}
+	definition, by := d.Console.Definition(j.Job), "id"
+	if definition == nil {
+		return "its table is not known here"
+	}
+	if definition.Source.ShardBy != "" {
+		by = "hash of " + definition.Source.ShardBy
 	}
 	return fmt.Sprintf("worker w sends the rows where %s %% %d = w", by, j.Workers)
 }
@@ -131,6 +139,9 @@ func (d *Dashboard) charts(j operations.Job) []chart {
 		{"Backlog", backlogOf, whole},
 		{"Oldest pending row", oldestOf, age},
 		{"Failed rows", failedOf, whole},
+	}
+	if !j.Configured { // what waits is not counted
+		list = slices.Delete(list, 1, 3)
 	}
 	var charts []chart
 	for _, c := range list {
@@ -152,6 +163,9 @@ func workerLineOf(j operations.Job, w operations.Worker, most int, now time.Time
 	line := workerLine{
 		Number: w.Worker, State: workerMark(j, w, now), Problem: w.Problem, Backlog: count(w.Backlog), Rate: rate(w.RowsPerSecond),
 		Oldest: ageOf(j.Aged, w.Backlog, w.OldestSeconds), Progress: momentOf(now, w.ProgressAt), Lease: "–",
+	}
+	if !j.Configured {
+		line.Backlog, line.Oldest = "–", "–"
 	}
 	if w.LastPass != nil && line.Problem == "" {
 		line.Problem = w.LastPass.Problem

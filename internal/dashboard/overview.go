@@ -29,6 +29,7 @@ type jobLine struct {
 	Name             string
 	State            mark
 	Known, Paused    bool
+	Elsewhere        bool   // not configured here
 	Switch           string // "pause" or "resume"
 	Workers, Owned   int
 	Backlog, Oldest  string
@@ -69,6 +70,9 @@ func (d *Dashboard) line(j operations.Job, now time.Time) jobLine {
 	if j.BacklogProblem != "" {
 		line.Backlog, line.Oldest, line.OldestNote = "unknown", "unknown", "the rows cannot be counted"
 	}
+	if !j.Configured {
+		line.Elsewhere, line.Backlog, line.Oldest, line.OldestNote = true, "unknown", "unknown", "not configured here"
+	}
 	if j.Paused {
 		line.Switch = "resume"
 	}
@@ -81,11 +85,17 @@ func stateMark(j operations.Job) mark {
 		operations.StateRunning: good, operations.StateChanging: busy, operations.StateStopped: bad,
 		operations.StatePartly: warn, operations.StateToken: bad,
 	}
+	if retired(j) {
+		return markOf(quiet, "no instance")
+	}
 	if j.State == operations.StatePaused {
 		return mark{"warn", "pause", "paused"}
 	}
 	return markOf(levels[j.State], j.Text())
 }
+
+// retired says that no instance has the job any more, this one included: nobody waits for it.
+func retired(j operations.Job) bool { return !j.Configured && j.Instances == 0 }
 
 // ageOf is the age of the oldest pending row; there may be none, or a table that does not tell.
 func ageOf(aged bool, pending int, age float64) string {
@@ -124,23 +134,32 @@ func (d *Dashboard) totals(list []operations.Job) []tile {
 	var sum operations.Job
 	var done int64
 	complete, aged := true, false
+	list = slices.DeleteFunc(slices.Clone(list), retired)
 	for _, j := range list {
 		rates, backlogs = add(rates, d.past(j.Job, rateOf)), add(backlogs, d.past(j.Job, backlogOf))
 		ages, failures = higher(ages, d.past(j.Job, oldestOf)), add(failures, d.past(j.Job, failedOf))
 		sum.Backlog, sum.Failed, sum.Retrying = sum.Backlog+j.Backlog, sum.Failed+j.Failed, sum.Retrying+j.Retrying
 		sum.Owned, sum.Workers, sum.RowsPerSecond = sum.Owned+j.Owned, sum.Workers+j.Workers, sum.RowsPerSecond+j.RowsPerSecond
 		sum.OldestSeconds, done = max(sum.OldestSeconds, j.OldestSeconds), done+j.Done
-		complete, aged = complete && j.BacklogComplete, aged || j.Aged
+		complete, aged = complete && (j.BacklogComplete || !j.Configured), aged || j.Aged
 	}
 	whole := func(v float64) string { return count(int64(v)) }
 	age := func(v float64) string { return span(seconds(v)) }
 	return []tile{
 		{"Rows per second", rate(sum.RowsPerSecond), count(done) + " delivered so far", spark("", "Rows per second", rates, rate)},
-		{"Backlog", atLeast(sum.Backlog, complete), peakNote(backlogs, whole), spark("", "Backlog", backlogs, whole)},
+		{"Backlog", atLeast(sum.Backlog, complete), backlogNote(list, peakNote(backlogs, whole)), spark("", "Backlog", backlogs, whole)},
 		{"Oldest pending row", ageOf(aged, sum.Backlog, sum.OldestSeconds), peakNote(ages, age), spark("", "Oldest pending row", ages, age)},
 		{"Failed rows", count(sum.Failed), retryNote(sum.Retrying), spark("", "Failed rows", failures, whole)},
 		{"Workers with an owner", count(sum.Owned) + " of " + count(sum.Workers), "in " + plural(len(list), "job", "jobs"), ""},
 	}
+}
+
+// backlogNote says whose rows are not in a sum.
+func backlogNote(list []operations.Job, note string) string {
+	if slices.ContainsFunc(list, func(j operations.Job) bool { return !j.Configured }) {
+		return "of the jobs configured here; " + note
+	}
+	return note
 }
 
 func retryNote(retrying int) string {

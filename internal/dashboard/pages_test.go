@@ -3,6 +3,7 @@ package dashboard_test
 import (
 	_ "embed"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -23,8 +24,9 @@ const hostile = `<script>document.title = "run"</script><img src=x onerror="docu
 var allPages = []string{
 	"/", "/jobs/outbox", "/jobs/outbox/workers?to=8", "/jobs/outbox/failed", "/jobs/outbox/failed?class=not_allowed",
 	"/jobs/outbox/failed?key=nobody", "/jobs/outbox/failed/retry?class=not_allowed", "/jobs/outbox/failed/discard", "/jobs/outbox/rows/%d",
-	"/jobs/outbox/rows/%d?payload=shown", "/jobs/outbox/operations/%d", "/jobs/outbox/passes", "/jobs/outbox/audit", "/jobs/nightly/passes", "/jobs/nightly",
-	"/instances", "/audit", "/settings", "/no/such/page",
+	"/jobs/outbox/rows/%d?payload=shown", "/jobs/outbox/operations/%d", "/jobs/outbox/passes", "/jobs/outbox/passes?only=trouble", "/jobs/outbox/passes?worker=1",
+	"/jobs/outbox/audit", "/jobs/nightly/passes", "/jobs/nightly",
+	"/jobs/elsewhere", "/jobs/elsewhere/passes", "/jobs/elsewhere/failed", "/instances", "/audit", "/settings", "/no/such/page",
 }
 
 // severe asks axe for what keeps people from using a page.
@@ -56,9 +58,20 @@ http: {payloads: true}
 	s.await("failures", func() bool {
 		return one[int](s, "select count(*) from modulo.failures where failed_at is not null") == 61
 	})
+	s.elsewhere()
 	row := one[int64](s, "select row_id from modulo.failures where last_error like '%bad name%'")
 	look := s.open("/", browser.Look{})
+	look.shows("not configured here")
+	look.shows("1 row of elsewhere failed and waits for a person.")
+	if got := s.ask(http.MethodGet, "/jobs/elsewhere/workers?to=3", nil); got.code != http.StatusNotFound || !strings.Contains(got.text, "is not configured here") {
+		t.Errorf("a preview without its table: %d %s", got.code, got.text)
+	}
 	entry := s.retryOne(look, row)
+	s.exec("insert into modulo.passes values ('outbox', -1, $1, now(), now(), 2, 0, 0, 0, 0, 0, 'missed', $1)", hostile)
+	look.visit("/jobs/outbox")
+	look.shows("Last passes")
+	look.awaits(`[...document.querySelectorAll("#past tbody .mark")].some((e) => e.textContent === "missed")`)
+	s.lookAtPasses(look)
 	look.visit("/settings")
 	look.click("#doctor")
 	look.shows("Run the checks again")
@@ -90,6 +103,31 @@ http: {payloads: true}
 	look.visit(fmt.Sprintf("/jobs/outbox/rows/%d?payload=shown", row))
 	look.awaits(fmt.Sprintf("document.getElementById('payload').textContent === %q", hostile))
 	look.silent()
+}
+
+// elsewhere makes a job that only another instance has in its configuration, with a failed row.
+func (s *stage) elsewhere() {
+	s.t.Helper()
+	s.exec(`insert into modulo.jobs (job, workers) values ('elsewhere', 2)`)
+	s.exec(`insert into modulo.instances (instance, host, pid, version, jobs, expires_at)
+		values ('00000000-0000-0000-0000-00000000000a', 'other', 7, 'test', '{elsewhere}', now() + interval '1 hour')`)
+	s.exec(`insert into modulo.workers (job, generation, number, owner, epoch)
+		select 'elsewhere', 1, n, '00000000-0000-0000-0000-00000000000a', 1000000 + n from generate_series(0, 1) as n`)
+	s.exec(`insert into modulo.failures (job, row_id, event_id, attempts, next_attempt_at, failed_at, error_class, last_error)
+		values ('elsewhere', 1, 'e', 8, now(), now(), 'refused', $1)`, hostile)
+}
+
+// lookAtPasses finds what the passes did, of all workers and of one, and what went wrong.
+func (s *stage) lookAtPasses(t *tab) {
+	s.t.Helper()
+	const sent = `[...document.querySelectorAll("#past tbody td[data-label=Delivered]")].reduce((sum, e) => sum + Number(e.textContent), 0)`
+	t.visit("/jobs/outbox/passes")
+	t.awaits(sent + " === 300") // by the stream
+	t.click("#passes tbody th a")
+	t.awaits(sent + ` < 300 && document.querySelector("#past a[aria-current]").textContent === "Worker 0"`)
+	t.awaits(`[...document.querySelectorAll("#past tbody td[data-label=Worker]")].every((e) => e.textContent === "0")`)
+	t.click("#past .tabs li:nth-child(2) a")
+	t.awaits(`document.querySelectorAll("#past tbody tr").length === 1 && document.querySelector("#past .mark").textContent === "missed"`)
 }
 
 // retryOne makes an entry in the audit: a row is tried again, and fails again.

@@ -140,15 +140,22 @@ func TestLive(t *testing.T) {
 	look.silent()
 }
 
+// behind runs the program with a proxy before one of its servers, until a page says that all is well.
+func (s *stage) behind(server *string) (*faultproxy.Proxy, *tab) {
+	s.t.Helper()
+	proxy, seen := testservers.Through(s.t, *server)
+	*server = seen
+	s.run("jobs: {outbox: {workers: 2}}")
+	look := s.open("/", browser.Look{})
+	look.shows("All is delivered")
+	return proxy, look
+}
+
 // TestSilentDatabase: the page says that the database does not answer, shows what it knew, and goes on with it afterwards.
 func TestSilentDatabase(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	proxy, seen := testservers.Through(t, s.url)
-	s.url = seen
-	s.run("jobs: {outbox: {workers: 2}}")
-	look := s.open("/", browser.Look{})
-	look.shows("All is delivered")
+	proxy, look := s.behind(&s.url)
 	old := s.open("/instances", browser.Look{})
 	old.awaits(`document.getElementById("refresh-state").textContent === "live"`)
 	proxy.Set(faultproxy.Silent())
@@ -170,11 +177,7 @@ func TestSilentDatabase(t *testing.T) {
 func TestBrokerGone(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	proxy, seen := testservers.Through(t, s.broker)
-	s.broker = seen
-	s.run("jobs: {outbox: {workers: 2}}")
-	look := s.open("/", browser.Look{})
-	look.shows("All is delivered")
+	proxy, look := s.behind(&s.broker)
 	proxy.Set(faultproxy.Faults{Refuse: true})
 	proxy.CutAll(faultproxy.RST)
 	s.insert(10)

@@ -31,7 +31,7 @@ type problemPage struct {
 // problem answers with a page about an error.
 func (d *Dashboard) problem(w http.ResponseWriter, r *http.Request, err error) {
 	code, title, text := explain(err)
-	if code == http.StatusInternalServerError {
+	if code == http.StatusInternalServerError && r.Context().Err() == nil { // who has left breaks nothing
 		d.log(err, "dashboard: a request failed")
 	}
 	page := problemPage{mark: markOf(warn, title), Text: text, Links: []link{{Name: "Overview", Path: d.render.path("/")}}}
@@ -50,6 +50,7 @@ func (d *Dashboard) problem(w http.ResponseWriter, r *http.Request, err error) {
 // explain says what an error means to the person who asked.
 func explain(err error) (code int, title, text string) {
 	form, isForm := errors.AsType[*formError](err)
+	unconfigured, isUnconfigured := errors.AsType[*operations.UnconfiguredError](err)
 	_, isRange := errors.AsType[*operations.RangeError](err)
 	changing, isChanging := errors.AsType[*store.ChangingError](err)
 	generation, isGeneration := errors.AsType[*store.GenerationError](err)
@@ -66,6 +67,8 @@ func explain(err error) (code int, title, text string) {
 		return http.StatusBadRequest, "That cannot be done", err.Error()
 	case errors.Is(err, errNotFound), errors.Is(err, operations.ErrUnknownJob), errors.Is(err, store.ErrNoJob), errors.Is(err, store.ErrNoEntry):
 		return http.StatusNotFound, "There is nothing here", "There is no such page, or the job has never been run."
+	case isUnconfigured:
+		return http.StatusNotFound, "This job is not configured here", "The table of " + unconfigured.Job + " is not known to this instance: ask one that runs the job."
 	case errors.Is(err, store.ErrNoFailure):
 		return http.StatusNotFound, "This row has no failure record", "It neither failed nor is it pending: it has been delivered, was discarded, or never existed."
 	case isChanging:
@@ -77,6 +80,8 @@ func explain(err error) (code int, title, text string) {
 			plural(counted.Want, "row", "rows"), verb(counted.Have, "1 row matches", count(counted.Have)+" rows match"))
 	case isRepairing:
 		return http.StatusConflict, "Somebody else is repairing rows of this job", repairing.Error() + ". Nothing was done by you."
+	case errors.Is(err, operations.ErrExamining):
+		return http.StatusConflict, "Somebody else runs the checks", err.Error()
 	case errors.Is(err, operations.ErrBusy):
 		return http.StatusServiceUnavailable, "Too much at a time", err.Error()
 	case store.IsUnreachable(err), errors.Is(err, context.DeadlineExceeded):

@@ -61,13 +61,9 @@ func (d *Dashboard) readRepair(r *http.Request) (frame, error) {
 		return frame{}, err
 	}
 	kept := absolute(query)
-	filter, err := filterOf(job, kept)
+	_, m, err := d.picked(r, kept)
 	if err != nil {
 		return frame{}, err
-	}
-	m := d.matches(r.Context(), filter, kept.Encode())
-	if m.Err != nil {
-		return frame{}, m.Err
 	}
 	groups := m.Value.groups.Groups
 	page := repairPage{

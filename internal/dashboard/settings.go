@@ -1,13 +1,14 @@
 package dashboard
 
 import (
+	"errors"
 	"html/template"
 	"net/http"
-	"sync"
 	"time"
 
 	"modulo/internal/config"
 	"modulo/internal/doctor"
+	"modulo/internal/operations"
 )
 
 // settingsPage is the screen of the configuration in force, and of what the doctor says.
@@ -24,47 +25,23 @@ type checkLine struct {
 	State                   mark
 }
 
-// checkup is the doctor's last report; one at a time is made.
-type checkup struct {
-	running sync.Mutex
-
-	mu     sync.Mutex
-	report doctor.Report
-	at     time.Time
-}
-
-// examineLimit is how long the doctor may take: it waits for a broker that does not answer.
-const examineLimit = 2 * time.Minute
-
 // examine asks the doctor; the page is answered when the report is there.
 func (d *Dashboard) examine(w http.ResponseWriter, r *http.Request) (string, error) {
-	control, until := http.NewResponseController(w), time.Now().Add(examineLimit)
-	if err := control.SetWriteDeadline(until); err != nil {
+	control, until := http.NewResponseController(w), time.Now().Add(operations.ExamineLimit)
+	if err := errors.Join(control.SetWriteDeadline(until), control.SetReadDeadline(until)); err != nil {
 		return "", err
 	}
-	if err := control.SetReadDeadline(until); err != nil {
-		return "", err
-	}
-	path := d.render.path("/settings")
-	if !d.checkup.running.TryLock() {
-		return path, &formError{"The checks are running already: look again in a moment."}
-	}
-	defer d.checkup.running.Unlock()
-	report := d.Doctor(r.Context())
-	d.checkup.mu.Lock()
-	defer d.checkup.mu.Unlock()
-	d.checkup.report, d.checkup.at = report, time.Now()
-	return path, nil
+	_, err := d.Console.Examine(r.Context())
+	return d.render.path("/settings"), err
 }
 
 func (d *Dashboard) readSettings(r *http.Request) (frame, error) {
 	page := settingsPage{rights: rightsOf(r), Settings: d.Console.Settings, DoctorNote: "not asked yet"}
-	d.checkup.mu.Lock()
-	defer d.checkup.mu.Unlock()
-	if !d.checkup.at.IsZero() {
-		page.DoctorNote = moment(time.Now(), d.checkup.at)
+	checkup := d.Console.Checkup()
+	if checkup.At != nil {
+		page.DoctorNote = moment(time.Now(), *checkup.At)
 	}
-	for _, f := range d.checkup.report {
+	for _, f := range checkup.Findings {
 		line := checkLine{Group: f.Group, Name: f.Name, Text: f.Check, Hint: f.Hint, State: markOf(good, "ok")}
 		switch f.Status {
 		case doctor.Warning:

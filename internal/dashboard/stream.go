@@ -4,12 +4,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
+
+	"modulo/internal/guard"
 )
 
 const (
-	// maxStreams bounds what open pages may cost; whoever comes later has to reload by hand.
-	maxStreams = 200
+	// maxStreams bounds what open pages may cost, and maxStreamsEach those of one user or address, so that nobody has all of
+	// them; whoever comes later has to reload by hand.
+	maxStreams     = 200
+	maxStreamsEach = 50
 	// beatEvery is how often a stream says something at least, so that a cut connection is noticed.
 	beatEvery = 10 * time.Second
 	// streamLife is when a stream ends by itself and the page asks anew, with its rights checked anew.
@@ -20,12 +25,12 @@ const (
 
 // stream keeps the regions of a page up to date by server-sent events, until the reader goes or the server stops.
 func (d *Dashboard) stream(w http.ResponseWriter, r *http.Request, s screen) {
-	if d.streaming.Add(1) > maxStreams {
-		d.streaming.Add(-1)
+	leave, ok := d.streaming.enter(guard.VisitorOf(r.Context()).Name)
+	if !ok {
 		http.Error(w, "too many open pages", http.StatusServiceUnavailable)
 		return
 	}
-	defer d.streaming.Add(-1)
+	defer leave()
 	header := w.Header()
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("X-Accel-Buffering", "no") // of nginx
@@ -47,6 +52,37 @@ func (d *Dashboard) stream(w http.ResponseWriter, r *http.Request, s screen) {
 			return
 		case <-time.After(untilRefresh(time.Now())):
 		}
+	}
+}
+
+// streaming counts open streams. Safe for concurrent use.
+type streaming struct {
+	mu  sync.Mutex
+	all int
+	of  map[string]int // by visitor
+}
+
+// enter counts one more until leave is called, unless there are too many.
+func (s *streaming) enter(visitor string) (leave func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all >= maxStreams || s.of[visitor] >= maxStreamsEach {
+		return nil, false
+	}
+	if s.of == nil {
+		s.of = map[string]int{}
+	}
+	s.all++
+	s.of[visitor]++
+	return func() { s.leave(visitor) }, true
+}
+
+func (s *streaming) leave(visitor string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if s.of[visitor]--; s.of[visitor] == 0 {
+		delete(s.of, visitor)
 	}
 }
 

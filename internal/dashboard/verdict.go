@@ -202,10 +202,14 @@ func (v *renderer) verdictOf(list []operations.Job, s snapshot[operations.Overvi
 		return databaseVerdict(s.At, now)
 	}
 	var sum verdict
-	var stopped, uncounted []string
+	var stopped, uncounted, gone []string
 	late := false
 	worst, pending, failed, perSecond, age := quiet, 0, 0, 0.0, time.Duration(0)
 	for _, j := range list {
+		if retired(j) {
+			gone = append(gone, j.Job)
+			continue
+		}
 		for _, r := range v.judge(j, now) {
 			worst, sum.Reasons = max(worst, r.level), append(sum.Reasons, r)
 			if r.stops {
@@ -235,6 +239,8 @@ func (v *renderer) verdictOf(list []operations.Job, s snapshot[operations.Overvi
 		sentence = "It is not known what waits in " + strings.Join(uncounted, ", ")
 	case len(list) == 0:
 		worst, sentence = quiet, "There is no job yet"
+	case len(list) == len(gone):
+		worst, sentence = quiet, "No instance runs "+strings.Join(gone, ", ")+", and it is not configured here"
 	case worst == quiet:
 		worst = good
 	}

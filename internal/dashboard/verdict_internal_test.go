@@ -15,7 +15,7 @@ func TestVerdict(t *testing.T) {
 	now := time.Now()
 	longAgo, hoursAgo := now.Add(-5*time.Minute), now.Add(-3*time.Hour)
 	well := operations.Job{
-		Job: "outbox", Generation: 3, Workers: 2, Owned: 2, Instances: 1, Schedule: "every 500ms", BacklogComplete: true, Aged: true,
+		Job: "outbox", Configured: true, Generation: 3, Workers: 2, Owned: 2, Instances: 1, Schedule: "every 500ms", BacklogComplete: true, Aged: true,
 		ProgressAt: &now, PerWorker: []operations.Worker{{Instance: "a", OwnerSeconds: 14400}, {Worker: 1, Instance: "b", OwnerSeconds: 14400}},
 	}
 	trouble := func(workers int) []operations.Worker {
@@ -37,6 +37,7 @@ func TestVerdict(t *testing.T) {
 		"never run":              {func(j *operations.Job) { j.Generation = 0 }, "warn", "Events do not flow in outbox", "never run"},
 		"no one":                 {func(j *operations.Job) { j.Instances, j.Owned = 0, 0 }, "bad", "Events do not flow in outbox", "No instance runs outbox."},
 		"unowned":                {func(j *operations.Job) { j.Owned = 1 }, "warn", "All is delivered", "1 worker of outbox has no owner"},
+		"elsewhere":              {func(j *operations.Job) { j.Configured, j.Paused = false, true }, "warn", "Events do not flow in outbox", "outbox is paused."},
 		"all free":               {func(j *operations.Job) { j.Owned = 0 }, "bad", "Events do not flow in outbox", "No worker of outbox has an owner"},
 		"changing":               {func(j *operations.Job) { j.ChangingTo = 5 }, "busy", "All is delivered", "from 2 to 5 workers"},
 		"broker":                 {func(j *operations.Job) { j.PerWorker = trouble(2); j.Backlog = 1 }, "bad", "Events do not flow in outbox", "1 row waits. The last reason: connect: connection refused"},
@@ -72,6 +73,13 @@ func TestVerdict(t *testing.T) {
 		if said := strings.Join(reasons, " "); v.Class != c.class || v.Word != c.sentence || !strings.Contains(said, c.wants) || (c.wants == "") != (said == "") {
 			t.Errorf("%s: %s %q: %s", name, v.Class, v.Word, said)
 		}
+	}
+	gone := operations.Job{Job: "old", Generation: 1, Workers: 2, Failed: 3}
+	if v := (&renderer{}).verdictOf([]operations.Job{gone, well}, snapshot[operations.Overview]{At: now}, now); v.Word != "All is delivered" || len(v.Reasons) > 0 {
+		t.Errorf("beside a job that nobody runs any more: %v", v)
+	}
+	if v := (&renderer{}).verdictOf([]operations.Job{gone}, snapshot[operations.Overview]{At: now}, now); v.Class != "" || v.Word != "No instance runs old, and it is not configured here" {
+		t.Errorf("a job that nobody runs any more: %v", v)
 	}
 	v := (&renderer{}).verdictOf([]operations.Job{well}, snapshot[operations.Overview]{At: longAgo, Err: errors.New("gone")}, now)
 	if v.Class != "bad" || v.Word != "The database does not answer" || !strings.Contains(v.Reasons[0].Text, "read 5 min ago") {

@@ -17,7 +17,7 @@ import (
 
 // Config says who may do what.
 type Config struct {
-	UsersFile string // of name:bcrypt or name:bcrypt:write; empty: nobody has to log in
+	UsersFile string // of name:bcrypt or name:bcrypt:write; empty: nobody has to log in. It may change
 	// ReadOnly refuses every change; false allows changes; nil: allowed to users with the role write and, without a
 	// UsersFile, on Loopback.
 	ReadOnly *bool
@@ -41,7 +41,7 @@ type Visitor struct {
 // Guard lets requests in. Safe for concurrent use.
 type Guard struct {
 	Config
-	users  *users // nil: nobody has to log in
+	users  *usersFile // nil: nobody has to log in
 	origin *http.CrossOriginProtection
 
 	mu     sync.Mutex
@@ -58,7 +58,7 @@ func New(cfg Config) (*Guard, error) {
 	g := &Guard{Config: cfg, origin: http.NewCrossOriginProtection()}
 	if cfg.UsersFile != "" {
 		var err error
-		g.users, err = readUsers(cfg.UsersFile)
+		g.users, err = openUsers(cfg.UsersFile, cfg.Log)
 		return g, err
 	}
 	if writing := cfg.ReadOnly != nil && !*cfg.ReadOnly; !cfg.Loopback && (writing || cfg.Payloads) {
@@ -124,7 +124,7 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request) (Visitor, bool) {
 		return Visitor{Name: "anonymous from " + hostOf(r.RemoteAddr), Write: g.Writable() && !distant, Payloads: g.Payloads && !distant}, true
 	}
 	name, password, _ := r.BasicAuth()
-	role, ok := g.users.check(r.Context(), name, password)
+	role, ok := g.users.users().check(r.Context(), name, password)
 	if !ok {
 		w.Header().Set("WWW-Authenticate", `Basic realm="Modulo", charset="UTF-8"`)
 		refuse := g.refuse

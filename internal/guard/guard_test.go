@@ -205,6 +205,52 @@ func TestOpenToTheNetwork(t *testing.T) {
 	}
 }
 
+// A users file that changes counts within a second; one that is wrong does not count, and the log says so once.
+func TestUsersFileChanges(t *testing.T) {
+	t.Parallel()
+	file, other := usersFile(t), usersFile(t)
+	right, err := os.ReadFile(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	onlyBob := []byte(strings.SplitAfterN(string(right), "\n", 3)[2])
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		g := newGuard(t, guard.Config{UsersFile: file, Log: zerolog.New(&log)})
+		step := func(text []byte, ann, told int) {
+			t.Helper()
+			if text != nil {
+				if err := os.WriteFile(file, text, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			} else if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				time.Sleep(time.Second)
+				if status, _ := visit(t, g, "GET", "User: bob:bobbob"); status != http.StatusOK {
+					t.Errorf("bob: %d", status)
+				}
+			}
+			if got := strings.Count(log.String(), "users_file"); got != told {
+				t.Errorf("told %d times of the file, want %d:\n%s", got, told, log.String())
+			}
+			if status, _ := visit(t, g, "GET", "User: ann:annann"); status != ann {
+				t.Errorf("ann: %d, want %d", status, ann)
+			}
+			log.Reset()
+		}
+		step(right, 200, 1)
+		step([]byte("ann:secret"), 200, 2) // the reason names the file, too
+		step(nil, 200, 2)
+		step(onlyBob, 401, 1)
+		step(onlyBob, 401, 0)
+		if strings.Contains(log.String(), "secret") {
+			t.Errorf("told a secret:\n%s", log.String())
+		}
+	})
+}
+
 // A users file that is wrong is named with its line, and never quoted.
 func TestUsersFile(t *testing.T) {
 	t.Parallel()

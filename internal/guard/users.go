@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -9,7 +10,10 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -40,12 +44,72 @@ type users struct {
 // maxPassword is what bcrypt takes, in bytes.
 const maxPassword = 72
 
-// readUsers reads lines of name:hash, as htpasswd -B writes them, or name:hash:role. The role is read unless it is given.
-func readUsers(file string) (*users, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("http.users_file: %w", err)
+// usersFile is a file of users that may change. Safe for concurrent use.
+type usersFile struct {
+	file    string
+	log     zerolog.Logger
+	current atomic.Pointer[users]
+
+	mu       sync.Mutex // held while the file is looked at
+	lookedAt time.Time
+	text     []byte // as it was read last, right or wrong
+	problem  string // with it; empty: none
+}
+
+// lookInterval is how often the file is looked at, at most, while people ask.
+const lookInterval = time.Second
+
+func openUsers(file string, log zerolog.Logger) (*usersFile, error) {
+	f := &usersFile{file: file, log: log}
+	return f, f.look()
+}
+
+// users are those of the file as it is now, or was a second ago; of a file that is wrong, or gone, as it was before.
+func (f *usersFile) users() *users {
+	if f.mu.TryLock() { // else somebody looks already
+		defer f.mu.Unlock()
+		if time.Since(f.lookedAt) >= lookInterval {
+			f.tell(f.look())
+		}
 	}
+	return f.current.Load()
+}
+
+// look reads the file, and makes it count if it is new and right.
+func (f *usersFile) look() error {
+	f.lookedAt = time.Now()
+	text, err := os.ReadFile(f.file)
+	if err != nil {
+		return fmt.Errorf("http.users_file: %w", err)
+	}
+	if f.current.Load() != nil && bytes.Equal(text, f.text) {
+		return nil
+	}
+	f.text = text
+	u, err := parseUsers(f.file, text)
+	if err != nil {
+		return err
+	}
+	if f.current.Swap(u) != nil {
+		f.log.Info().Int("users", len(u.accounts)).Msg("http: users_file has changed; who logs in is looked up in it anew")
+	}
+	return nil
+}
+
+// tell tells the log of a file that has become wrong.
+func (f *usersFile) tell(err error) {
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	if err != nil && problem != f.problem {
+		f.log.Error().Err(err).Msg("http: users_file is not taken as it is now; who could log in before still can")
+	}
+	f.problem = problem
+}
+
+// parseUsers reads lines of name:hash, as htpasswd -B writes them, or name:hash:role. The role is read unless it is given.
+func parseUsers(file string, text []byte) (*users, error) {
 	u := &users{
 		accounts: map[string]account{}, key: make([]byte, sha256.Size), turn: make(chan struct{}, 1),
 		known: map[[sha256.Size]byte]bool{},
@@ -73,6 +137,7 @@ func readUsers(file string) (*users, error) {
 	if len(u.accounts) == 0 {
 		return nil, fmt.Errorf("http.users_file %s: no user in it", file)
 	}
+	var err error
 	u.nobody, err = bcrypt.GenerateFromPassword(u.key[:16], cost)
 	return u, err
 }

@@ -47,6 +47,7 @@ type Monitor struct {
 	database database
 	schema   error // of the last check
 	jobs     map[string]*job
+	past     past
 	listens  *bool // whether inserts are heard of; nil: no job listens
 }
 
@@ -67,8 +68,9 @@ const (
 // New returns a monitor of a service that is starting.
 func New(cfg Config) *Monitor {
 	m := &Monitor{Config: cfg, registry: prometheus.NewRegistry(), born: time.Now(), known: make(chan struct{}), jobs: map[string]*job{}}
+	m.past.last = map[jobs.WorkerID]*entry{}
 	for _, j := range cfg.Jobs {
-		m.jobs[j.Name] = &job{interval: j.Schedule.Cron == "", workers: map[int]*worker{}, parted: map[int]untold{}}
+		m.jobs[j.Name] = &job{interval: j.Schedule.Cron == "", workers: map[int]*worker{}, parted: map[int]parting{}}
 	}
 	m.counts = newCounts(m.registry, cfg.Jobs)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"modulo/jobs"
+	"modulo/store"
 )
 
 // job is what is known of a job.
@@ -14,7 +15,7 @@ type job struct {
 	state    jobs.JobState   // of the last tick, without Owned
 	workers  map[int]*worker // of this instance
 	sample   sample
-	parted   map[int]untold // of workers that are no longer of this instance
+	parted   map[int]parting // of workers that are no longer of this instance
 }
 
 // worker is a worker that this instance owns.
@@ -131,6 +132,9 @@ func (m *Monitor) Passed(id jobs.WorkerID, outcome jobs.Outcome, err error) {
 	if c := m.counts.jobs[id.Job]; c != nil {
 		c.passed(err)
 	}
+	if j := m.jobs[id.Job]; j != nil {
+		m.past.passed(id, outcome, err, time.Now(), j.interval)
+	}
 	w := m.worker(id)
 	if w == nil {
 		return
@@ -203,10 +207,13 @@ func (m *Monitor) Due(name string) {
 	if j == nil || j.interval || j.state.Paused || !m.ticked() {
 		return
 	}
+	now := time.Now()
 	m.counts.missed.WithLabelValues(name, missedUnowned).Add(float64(j.state.Unowned))
-	for _, w := range j.workers {
+	m.past.missed(jobs.WorkerID{Job: name, Number: store.NoWorker}, j.state.Unowned, now, "no instance owned them")
+	for number, w := range j.workers {
 		if w.passing || w.failing {
 			m.counts.missed.WithLabelValues(name, missedBusy).Inc()
+			m.past.missed(jobs.WorkerID{Job: name, Number: number}, 1, now, "the pass before was still under way, or tried again")
 		}
 	}
 }

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"modulo/jobs"
@@ -43,8 +44,8 @@ func (t *tally) passed(outcome jobs.Outcome, err error, always bool) {
 	t.problem = problem
 }
 
-// untold is what nobody has been told of a worker that is no longer of this instance.
-type untold struct {
+// parting is what nobody has been told yet of a worker that is no longer of this instance.
+type parting struct {
 	done     int64
 	progress time.Time
 }
@@ -53,61 +54,76 @@ type untold struct {
 func (j *job) part(number int) {
 	w := j.workers[number]
 	delete(j.workers, number)
-	j.keep(number, untold{w.tally.done, w.progress})
+	j.keep(number, parting{w.tally.done, w.progress})
 }
 
 // keep adds to what is still to be told: a worker can come and go several times between two notes. m.mu is held.
-func (j *job) keep(number int, u untold) {
-	if u.done == 0 {
+func (j *job) keep(number int, p parting) {
+	if p.done == 0 {
 		return
 	}
 	before := j.parted[number]
-	if before.progress.After(u.progress) {
-		u.progress = before.progress
+	if before.progress.After(p.progress) {
+		p.progress = before.progress
 	}
-	u.done += before.done
-	j.parted[number] = u
+	p.done += before.done
+	j.parted[number] = p
 }
 
-// Notes takes notes of progress for all instances to see: a *store.DB.
+// Notes takes notes of progress and passes for all instances to see: a *store.DB.
 type Notes interface {
 	NoteProgress(ctx context.Context, list []store.WorkerProgress) error
+	NotePasses(ctx context.Context, list []store.Pass) error
+	PrunePasses(ctx context.Context) error
 }
 
-// Tell writes down how far the workers of this instance are, until ctx ends, and then once more.
+// teller writes down what a monitor has noted. Not safe for concurrent use.
+type teller struct {
+	*Monitor
+	notes   Notes
+	failing bool      // the last try did not work
+	pruned  time.Time // when old passes were removed last
+}
+
+// Tell writes down how far the workers of this instance are and what their passes did, until ctx ends, and then once more.
 func (m *Monitor) Tell(ctx context.Context, notes Notes) {
 	ticker := time.NewTicker(progressInterval)
 	defer ticker.Stop()
-	failing := false
+	t := &teller{Monitor: m, notes: notes}
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
-			failing = !m.tell(ctx, notes, progressTimeout, failing) && ctx.Err() == nil // one that the end cut short is told below
+			t.tell(ctx, progressTimeout)
 		}
 	}
-	if !failing {
-		m.tell(context.WithoutCancel(ctx), notes, lastNoteTimeout, failing)
+	if !t.failing {
+		t.tell(context.WithoutCancel(ctx), lastNoteTimeout)
 	}
 }
 
-// tell writes what is due, and returns false if that does not work.
-func (m *Monitor) tell(ctx context.Context, notes Notes, timeout time.Duration, failing bool) bool {
-	list := m.due(time.Now())
-	if len(list) == 0 {
-		return !failing
-	}
+// tell writes what is due. What cannot be written is told with the next notes.
+func (t *teller) tell(ctx context.Context, timeout time.Duration) {
 	call, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err := notes.NoteProgress(call, list)
-	if err == nil {
-		return true
+	err := errors.Join(t.tellProgress(call), t.tellPasses(call))
+	ended := ctx.Err() != nil // one that the end cut short is tried once more
+	if err != nil && !t.failing && !ended {
+		t.Log.Warn().Err(err).Msg("progress is not noted; rates, last progress and passes that others see are old")
 	}
-	m.untell(list)
-	if !failing && ctx.Err() == nil {
-		m.Log.Warn().Err(err).Msg("progress is not noted; rates and last progress that others see are old")
+	t.failing = err != nil && !ended
+}
+
+func (t *teller) tellProgress(ctx context.Context) error {
+	list := t.due(time.Now())
+	if len(list) == 0 {
+		return nil
 	}
-	return false
+	err := t.notes.NoteProgress(ctx, list)
+	if err != nil {
+		t.untell(list)
+	}
+	return err
 }
 
 // due returns the notes that are due and takes them for written.
@@ -116,11 +132,11 @@ func (m *Monitor) due(now time.Time) []store.WorkerProgress {
 	defer m.mu.Unlock()
 	var list []store.WorkerProgress
 	for name, j := range m.jobs {
-		for number, u := range j.parted {
+		for number, parted := range j.parted {
 			if current := j.workers[number]; current != nil {
-				current.tally.done += u.done
+				current.tally.done += parted.done
 			} else {
-				list = append(list, store.WorkerProgress{Job: name, Number: number, Done: u.done, ProgressAt: u.progress})
+				list = append(list, store.WorkerProgress{Job: name, Number: number, Done: parted.done, ProgressAt: parted.progress})
 			}
 		}
 		clear(j.parted)
@@ -159,7 +175,7 @@ func (m *Monitor) untell(list []store.WorkerProgress) {
 		if w := j.workers[p.Number]; w != nil {
 			w.tally.done, w.tally.untold = w.tally.done+p.Done, true
 		} else {
-			j.keep(p.Number, untold{p.Done, p.ProgressAt})
+			j.keep(p.Number, parting{p.Done, p.ProgressAt})
 		}
 	}
 }

@@ -16,8 +16,10 @@ import (
 
 // notebook takes notes, unless it is away.
 type notebook struct {
-	away bool
-	list []store.WorkerProgress
+	away   bool
+	list   []store.WorkerProgress
+	passes []store.Pass
+	pruned int
 }
 
 func (n *notebook) NoteProgress(_ context.Context, list []store.WorkerProgress) error {
@@ -25,6 +27,19 @@ func (n *notebook) NoteProgress(_ context.Context, list []store.WorkerProgress) 
 		return errors.New("away")
 	}
 	n.list = append(n.list, list...)
+	return nil
+}
+
+func (n *notebook) NotePasses(_ context.Context, list []store.Pass) error {
+	if n.away {
+		return errors.New("away")
+	}
+	n.passes = append(n.passes, list...)
+	return nil
+}
+
+func (n *notebook) PrunePasses(context.Context) error {
+	n.pruned++
 	return nil
 }
 

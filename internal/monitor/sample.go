@@ -13,8 +13,6 @@ const (
 	sampleRest     = 50
 	sampleMaxRest  = time.Minute
 	sampleTimeout  = 15 * time.Second
-	// backlogLimit is how many pending rows of a job are counted at most.
-	backlogLimit = 100_000
 )
 
 // sample is what was counted of a job.
@@ -75,7 +73,7 @@ func (m *Monitor) sampleSchema(ctx context.Context, db Database) {
 func (m *Monitor) sampleJob(ctx context.Context, name string, table Table) error {
 	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
-	backlog, err := table.Backlog(ctx, m.workersOf(name), backlogLimit)
+	backlog, err := table.Backlog(ctx, m.workersOf(name), store.BacklogLimit)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func TestSample(t *testing.T) {
 		var fails atomic.Bool
 		began := time.Now()
 		table := tableOf(func(workers, limit int) (store.Backlog, error) {
-			if limit != backlogLimit {
+			if limit != store.BacklogLimit {
 				t.Errorf("limit %d", limit)
 			}
 			at = append(at, time.Since(began))

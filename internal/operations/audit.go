@@ -29,19 +29,14 @@ type Audit struct {
 
 // Audit lists a page of entries: at most the filter's Limit, or MaxPage.
 func (c *Console) Audit(ctx context.Context, f store.AuditFilter) (Audit, error) {
-	if f.Limit <= 0 || f.Limit > MaxPage {
-		f.Limit = MaxPage
-	}
-	f.Limit++
+	limit := pageLimit(f.Limit)
+	f.Limit = limit + 1
 	list, err := c.DB.Audit(ctx, f)
 	if err != nil {
 		return Audit{}, err
 	}
 	page := Audit{Entries: []AuditEntry{}}
-	if len(list) == f.Limit {
-		list = list[:f.Limit-1]
-		page.Next = &list[len(list)-1].ID
-	}
+	list, page.Next = cutPage(list, limit, func(e store.AuditEntry) int64 { return e.ID })
 	for _, e := range list {
 		page.Entries = append(page.Entries, AuditEntry(e))
 	}

@@ -20,11 +20,8 @@ type Preview struct {
 	Skew       float64 `json:"skew"`     // rows of the fullest worker by the mean
 }
 
-// previewLimit is how many pending rows a preview counts at most, the oldest first.
-const previewLimit = 100_000
-
-// Preview counts the pending rows of each worker as if K were another one: exact up to a hundred thousand rows, of the
-// oldest hundred thousand beyond.
+// Preview counts the pending rows of each worker as if K were another one: exact up to store.BacklogLimit, of the oldest
+// ones beyond.
 func (c *Console) Preview(ctx context.Context, name string, workers int) (Preview, error) {
 	if workers < 1 || workers > jobs.MaxWorkers {
 		return Preview{}, &RangeError{"workers", workers, 1, jobs.MaxWorkers}
@@ -37,7 +34,7 @@ func (c *Console) Preview(ctx context.Context, name string, workers int) (Previe
 	if err != nil {
 		return Preview{}, err
 	}
-	backlog, err := heavily(ctx, c, func() (store.Backlog, error) { return source.Backlog(ctx, workers, previewLimit) })
+	backlog, err := heavily(ctx, c, func() (store.Backlog, error) { return source.Backlog(ctx, workers, store.BacklogLimit) })
 	if err != nil {
 		return Preview{}, err
 	}

@@ -32,8 +32,8 @@ type Job struct {
 	Released        int        `json:"workers_released"` // of a change: workers that have finished
 	TokenProblems   int        `json:"token_problems"`   // workers that wait for a person
 	Paused          bool       `json:"paused"`
-	Instances       int        `json:"instances"` // live ones that run the job
-	Configured      bool       `json:"configured"`
+	Instances       int        `json:"instances"`  // live ones that run the job
+	Configured      bool       `json:"configured"` // false: not in the configuration at hand, so that its rows are not counted
 	Backlog         int        `json:"backlog"`
 	BacklogComplete bool       `json:"backlog_complete"`          // false: there are at least as many
 	BacklogProblem  string     `json:"backlog_problem,omitempty"` // why it could not be counted, nor the failed rows
@@ -72,17 +72,6 @@ type Worker struct {
 	Done          int64      `json:"done"` // rows marked done under this number, ever
 	ProgressAt    *time.Time `json:"last_progress_at"`
 	LastPass      *Pass      `json:"last_pass"`
-}
-
-// Pass is the last pass of a worker.
-type Pass struct {
-	Job     string    `json:"job"`
-	Worker  int       `json:"worker"`
-	EndedAt time.Time `json:"ended_at"`
-	TookMS  int64     `json:"took_ms"`
-	Done    int       `json:"done"`
-	Failed  int       `json:"failed"`
-	Problem string    `json:"problem,omitempty"` // why it ended early
 }
 
 // Bounds of what counts as skewed: a worker that has twice its share, and rows enough for that to matter.
@@ -205,7 +194,7 @@ func later(a *time.Time, b time.Time) *time.Time {
 // answers, and one bad table must not hide the other jobs.
 func (c *Console) addBacklog(ctx context.Context, job *Job) error {
 	if !job.Configured {
-		return nil
+		return c.addFailures(ctx, job)
 	}
 	backlog, at, err := c.backlog(ctx, job.Job, job.Workers)
 	switch {
@@ -230,9 +219,6 @@ func (c *Console) addBacklog(ctx context.Context, job *Job) error {
 	return nil
 }
 
-// BacklogLimit bounds what counting the pending rows of a job costs.
-const BacklogLimit = 1_000_000
-
 // backlog is what was counted last, or is counted now.
 func (c *Console) backlog(ctx context.Context, job string, workers int) (store.Backlog, time.Time, error) {
 	if c.Counted != nil {
@@ -245,11 +231,38 @@ func (c *Console) backlog(ctx context.Context, job string, workers int) (store.B
 		return store.Backlog{}, time.Time{}, err
 	}
 	if c.Counted == nil {
-		counted, err := source.Backlog(ctx, workers, BacklogLimit)
+		counted, err := source.Backlog(ctx, workers, store.BacklogLimit)
 		return counted, time.Now().UTC(), err
 	}
 	counted, err := c.countSoon(ctx, job, source, workers)
 	return counted, time.Now().UTC(), err
+}
+
+// elsewhere are the failed rows of a job that is not configured here, and when they were counted.
+type elsewhere struct {
+	failed, retrying int
+	at               time.Time
+}
+
+// elsewhereAge is how long a count of them serves everybody.
+const elsewhereAge = 10 * time.Second
+
+// addFailures counts the failed rows of a job whose table is not known here.
+func (c *Console) addFailures(ctx context.Context, job *Job) (err error) {
+	c.mu.Lock()
+	n := c.elsewhere[job.Job]
+	c.mu.Unlock()
+	if time.Since(n.at) >= elsewhereAge {
+		n.at = time.Now().UTC()
+		if n.failed, n.retrying, err = c.DB.CountByState(ctx, job.Job); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		c.elsewhere[job.Job] = n
+		c.mu.Unlock()
+	}
+	job.Failed, job.Retrying, job.CountedAt = n.failed, n.retrying, n.at
+	return nil
 }
 
 const (
@@ -276,7 +289,7 @@ func (c *Console) countSoon(ctx context.Context, job string, source *store.Sourc
 	}
 	soon, cancel := context.WithTimeout(ctx, countLimit)
 	defer cancel()
-	counted, err := source.Backlog(soon, workers, previewLimit)
+	counted, err := source.Backlog(soon, workers, store.BacklogLimit)
 	if err != nil && soon.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("count the rows of %s: not done within %s", job, countLimit)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"modulo/internal/config"
+	"modulo/internal/doctor"
 	"modulo/jobs"
 	"modulo/store"
 )
@@ -23,6 +24,8 @@ type Config struct {
 	Counted func(job string) (store.Backlog, time.Time, bool)
 	// Settings are the configuration, masked.
 	Settings []config.Setting
+	// Doctor makes all checks, when somebody asks for them; nil: nobody can.
+	Doctor func(context.Context) doctor.Report
 }
 
 // Console is all that can be seen and done. Safe for concurrent use.
@@ -31,6 +34,7 @@ type Console struct {
 	jobs    map[string]*jobs.Job
 	history history
 	queue   chan *queued
+	checkup checkup
 
 	heavy   chan struct{} // held while rows are read by a caller's filter; see heavily
 	reading chan struct{} // held while an overview is made
@@ -38,11 +42,14 @@ type Console struct {
 	last    Overview
 	// uncounted are the tables that could not be counted, by job.
 	uncounted map[string]uncounted
+	elsewhere map[string]elsewhere // failed rows of jobs that are not configured here
 }
 
 // New returns a console. Only Watch keeps the history and does queued repairs; all else works without it.
 func New(cfg Config) *Console {
 	c := &Console{Config: cfg, jobs: map[string]*jobs.Job{}, queue: make(chan *queued, maxQueued), uncounted: map[string]uncounted{}}
+	c.elsewhere = map[string]elsewhere{}
+	c.checkup.turn, c.checkup.last = make(chan struct{}, 1), Checkup{Findings: doctor.Report{}}
 	c.heavy, c.reading = make(chan struct{}, maxHeavy), make(chan struct{}, 1)
 	for _, job := range cfg.Jobs {
 		c.jobs[job.Name] = job
@@ -59,6 +66,9 @@ type UnconfiguredError struct{ Job string }
 func (e *UnconfiguredError) Error() string {
 	return fmt.Sprintf("job %s is not in the configuration of this process: its table is not known here", e.Job)
 }
+
+// Definition is the job as it is configured; nil where it is not.
+func (c *Console) Definition(job string) *jobs.Job { return c.jobs[job] }
 
 func (c *Console) source(job string) (*store.Source, error) {
 	if source := c.Sources[job]; source != nil {

@@ -68,10 +68,13 @@ func TestBadTable(t *testing.T) {
 		"service":      func(string) (store.Backlog, time.Time, bool) { return store.Backlog{}, time.Time{}, false },
 	} {
 		o, err := operations.New(operations.Config{DB: c.DB, Jobs: c.Jobs, Sources: c.Sources, Counted: counted}).Overview(t.Context())
-		if err != nil || len(o.Jobs) != 2 {
+		if err != nil || len(o.Jobs) != 3 {
 			t.Fatalf("%s: %d jobs, %v", name, len(o.Jobs), err)
 		}
-		if bad, well := o.Jobs[0], o.Jobs[1]; bad.BacklogProblem == "" || bad.BacklogComplete || well.BacklogProblem != "" || !well.BacklogComplete {
+		if old := o.Jobs[1]; old.Job != "old" || old.Configured || old.Failed != 5000 || old.BacklogComplete {
+			t.Errorf("%s: %+v", name, old)
+		}
+		if bad, well := o.Jobs[0], o.Jobs[2]; bad.BacklogProblem == "" || bad.BacklogComplete || well.BacklogProblem != "" || !well.BacklogComplete {
 			t.Errorf("%s: %+v", name, o.Jobs)
 		}
 	}
@@ -113,6 +116,7 @@ func TestUnknownJob(t *testing.T) {
 			"count":        func() error { _, err := c.Count(t.Context(), f); return err },
 			"count repair": func() error { _, err := c.CountRepair(t.Context(), f); return err },
 			"passes":       func() error { _, err := c.Passes(t.Context(), name); return err },
+			"past passes":  func() error { _, err := c.PastPasses(t.Context(), store.PassFilter{Job: name}); return err },
 			"tokens":       func() error { _, err := c.Tokens(t.Context(), name); return err },
 			"reset tokens": func() error { _, err := c.ResetTokens(t.Context(), by, name, nil, false); return err },
 			"repair":       func() error { _, err := c.Repair(t.Context(), by, request, func(operations.Repaired) {}); return err },

@@ -3,6 +3,7 @@ package operations
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -15,8 +16,8 @@ type Overview struct {
 // overviewAge is how long an overview serves everybody who asks: any number of open dashboards cost no more than one.
 const overviewAge = time.Second
 
-// Overview returns all jobs of the configuration, in the order of their names. It may be a second old. Who asks meanwhile
-// waits for the same answer, but no longer than ctx.
+// Overview returns all jobs, those that only other instances have in their configuration too, in the order of their names.
+// It may be a second old. Who asks meanwhile waits for the same answer, but no longer than ctx.
 func (c *Console) Overview(ctx context.Context) (Overview, error) {
 	select {
 	case c.reading <- struct{}{}:
@@ -28,8 +29,16 @@ func (c *Console) Overview(ctx context.Context) (Overview, error) {
 		return last, nil
 	}
 	o := Overview{At: time.Now().UTC(), Jobs: []Job{}}
+	names, err := c.DB.JobNames(ctx)
+	if err != nil {
+		return Overview{}, err
+	}
 	for _, definition := range c.Jobs {
-		job, err := c.Job(ctx, definition.Name)
+		names = append(names, definition.Name)
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		job, err := c.Job(ctx, name)
 		if err != nil {
 			return Overview{}, err
 		}
@@ -52,6 +61,7 @@ func (c *Console) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = Overview{}
+	clear(c.elsewhere)
 }
 
 // Instance is a running instance.
@@ -82,23 +92,4 @@ func (c *Console) Instances(ctx context.Context) ([]Instance, error) {
 		}
 	}
 	return instances, nil
-}
-
-// Passes are the last passes of all workers of a job, of those that are known, the latest first in time.
-func (c *Console) Passes(ctx context.Context, job string) ([]Pass, error) {
-	if err := c.CheckJob(ctx, job); err != nil {
-		return nil, err
-	}
-	list, err := c.DB.Progress(ctx, job)
-	if err != nil {
-		return nil, err
-	}
-	passes := []Pass{}
-	for _, p := range list {
-		w := Worker{}
-		if w.progress(p); w.LastPass != nil {
-			passes = append(passes, *w.LastPass)
-		}
-	}
-	return passes, nil
 }

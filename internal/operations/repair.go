@@ -34,10 +34,7 @@ func repairedOf(r *store.Repairing) Repaired {
 
 // CountRepair counts the rows that a repair would change.
 func (c *Console) CountRepair(ctx context.Context, f store.FailureFilter) (int, error) {
-	if err := c.CheckJob(ctx, f.Job); err != nil {
-		return 0, err
-	}
-	return heavily(ctx, c, func() (int, error) { return c.DB.CountRepairable(ctx, f) })
+	return picked(ctx, c, f, c.DB.CountRepairable)
 }
 
 // Repair does a repair of any size, telling of each chunk, before it returns.
@@ -75,13 +72,13 @@ func (c *Console) StartRepair(ctx context.Context, by store.Actor, request Repai
 		return Repaired{}, err
 	}
 	r, err := c.DB.As(by).BeginRepair(ctx, request.Repair, request.Filter, request.Expect)
-	if err != nil || r.Ended {
-		if err != nil {
-			return Repaired{}, err
-		}
-		return repairedOf(r), nil
+	if err != nil {
+		return Repaired{}, err
 	}
 	began := repairedOf(r)
+	if began.Ended {
+		return began, nil
+	}
 	q := &queued{r, make(chan Repaired, 1)}
 	select {
 	case c.queue <- q:

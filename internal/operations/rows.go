@@ -13,6 +13,32 @@ import (
 // MaxPage bounds what one call lists; there is always a way to the next page.
 const MaxPage = 1000
 
+func pageLimit(asked int) int {
+	if asked <= 0 || asked > MaxPage {
+		return MaxPage
+	}
+	return asked
+}
+
+// cutPage cuts a list that was read with one entry more than a page has, and returns the place to go on behind; nil: this
+// is the last page.
+func cutPage[T, P any](list []T, limit int, place func(T) P) ([]T, *P) {
+	if len(list) <= limit {
+		return list, nil
+	}
+	last := place(list[limit-1])
+	return list[:limit], &last
+}
+
+// picked reads what a filter picks of a job that is known, when its turn has come.
+func picked[V any](ctx context.Context, c *Console, f store.FailureFilter, read func(context.Context, store.FailureFilter) (V, error)) (V, error) {
+	if err := c.CheckJob(ctx, f.Job); err != nil {
+		var none V
+		return none, err
+	}
+	return heavily(ctx, c, func() (V, error) { return read(ctx, f) })
+}
+
 // Failure is a failed row.
 type Failure struct {
 	Job         string             `json:"job"`
@@ -48,22 +74,14 @@ type Failures struct {
 
 // Failures lists a page of the rows that the filter picks: at most its Limit, or MaxPage.
 func (c *Console) Failures(ctx context.Context, f store.FailureFilter) (Failures, error) {
-	if err := c.CheckJob(ctx, f.Job); err != nil {
-		return Failures{}, err
-	}
-	if f.Limit <= 0 || f.Limit > MaxPage {
-		f.Limit = MaxPage
-	}
-	f.Limit++ // one more tells whether there is a next page
-	records, err := heavily(ctx, c, func() ([]store.FailureRecord, error) { return c.DB.ListFailures(ctx, f) })
+	limit := pageLimit(f.Limit)
+	f.Limit = limit + 1
+	records, err := picked(ctx, c, f, c.DB.ListFailures)
 	if err != nil {
 		return Failures{}, err
 	}
 	page := Failures{Rows: []Failure{}}
-	if len(records) == f.Limit {
-		records = records[:f.Limit-1]
-		page.Next = &records[len(records)-1].RowID
-	}
+	records, page.Next = cutPage(records, limit, func(r store.FailureRecord) int64 { return r.RowID })
 	for _, r := range records {
 		page.Rows = append(page.Rows, failureOf(r))
 	}
@@ -92,10 +110,7 @@ type Groups struct {
 // Groups groups the rows that the filter picks by class and reason. It costs one walk over the records of the job; see
 // store.GroupFailures for its bounds.
 func (c *Console) Groups(ctx context.Context, f store.FailureFilter) (Groups, error) {
-	if err := c.CheckJob(ctx, f.Job); err != nil {
-		return Groups{}, err
-	}
-	found, err := heavily(ctx, c, func() (store.FailureGroups, error) { return c.DB.GroupFailures(ctx, f) })
+	found, err := picked(ctx, c, f, c.DB.GroupFailures)
 	if err != nil {
 		return Groups{}, err
 	}
@@ -108,10 +123,7 @@ func (c *Console) Groups(ctx context.Context, f store.FailureFilter) (Groups, er
 
 // Count counts the rows that the filter picks.
 func (c *Console) Count(ctx context.Context, f store.FailureFilter) (int, error) {
-	if err := c.CheckJob(ctx, f.Job); err != nil {
-		return 0, err
-	}
-	return heavily(ctx, c, func() (int, error) { return c.DB.CountFailures(ctx, f) })
+	return picked(ctx, c, f, c.DB.CountFailures)
 }
 
 // Row is all that is known of a row.
@@ -135,15 +147,15 @@ type Message struct {
 
 // Header is a header of a Message.
 type Header struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
+	Name  string  `json:"name"`
+	Value *string `json:"value"` // null unless the body was asked for: it may hold as much of the row
 }
 
 // shownBody is how many bytes of a body are shown.
 const shownBody = 64 << 10
 
 // Row returns what is known of one row; store.ErrNoFailure where it neither failed nor is pending. The message comes
-// without its body unless payload says so.
+// without its body and the values of its headers unless payload says so.
 func (c *Console) Row(ctx context.Context, job string, id int64, payload bool) (Row, error) {
 	return heavily(ctx, c, func() (Row, error) { return c.row(ctx, job, id, payload) })
 }
@@ -210,9 +222,14 @@ var sentBy = map[string]bool{"worker": true, "epoch": true}
 func shown(m *jobs.Message, payload bool) *Message {
 	s := &Message{Destination: m.Destination, Bytes: len(m.Body), Binary: m.Binary}
 	for _, h := range m.Headers {
-		if !sentBy[h.Name] {
-			s.Headers = append(s.Headers, Header{h.Name, string(h.Value)})
+		if sentBy[h.Name] {
+			continue
 		}
+		header := Header{Name: h.Name}
+		if payload {
+			header.Value = new(string(h.Value))
+		}
+		s.Headers = append(s.Headers, header)
 	}
 	if !payload {
 		return s

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"modulo/internal/operations"
+)
+
+// TestPasses: what the service did can be looked up afterwards, up to its last batch; passes without rows leave nothing.
+func TestPasses(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec("insert into modulo.outbox (destination, payload) select $1, n from generate_series(1, 50) as n", f.queue)
+	running := f.start("run", "--every", "20ms", "--workers", "2")
+	f.drained()
+	if code := running.end(); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, running.err.String())
+	}
+	var page operations.PastPasses
+	if err := json.Unmarshal([]byte(f.ok("passes", "outbox", "-o", "json")), &page); err != nil {
+		t.Fatal(err)
+	}
+	sent := 0
+	for _, p := range page.Passes {
+		sent += p.Sent
+		if p.Worker == nil || *p.Worker > 1 || p.Passes < 1 || p.Result != "complete" || p.EndedAt.Before(p.BeganAt) || !strings.Contains(p.Instance, " pid ") {
+			t.Errorf("pass %+v", p)
+		}
+	}
+	if sent != 50 {
+		t.Errorf("%d rows in %+v", sent, page.Passes)
+	}
+	f.exec(`insert into modulo.passes values ('outbox', -1, 'here pid 7', '2030-01-02', '2030-01-02', 2, 0, 0, 0, 0, 0, 'missed', 'no instance owned them')`)
+	golden(t, "cli/passes.txt", maskedTable(f.ok("passes", "outbox", "--trouble")))
+	f.refuses(exitUsage, []string{"not a place in the history"}, "passes", "outbox", "--before", "yesterday")
+	f.refuses(exitRefused, []string{"no such job"}, "passes", "outbx")
+}

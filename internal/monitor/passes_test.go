@@ -1,0 +1,102 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"modulo/jobs"
+	"modulo/store"
+)
+
+// history are the entries since the last call, as "worker passes result sent/failed: problem".
+func (n *notebook) history() (lines []string) {
+	for _, p := range n.passes {
+		lines = append(lines, fmt.Sprintf("%s/%d %d %s %d/%d: %s", p.Job, p.Number, p.Passes, p.Result, p.Sent, p.Failed, p.Problem))
+	}
+	n.passes = nil
+	slices.Sort(lines)
+	return lines
+}
+
+// What passes did is in the history within seconds: those of a job at intervals together, those by cron one by one, also
+// where the database was away or the worker is nobody's any more. Passes without rows leave nothing.
+func TestTellPasses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, notes := newMonitor(), &notebook{}
+		ctx, stop := context.WithCancel(t.Context())
+		var telling sync.WaitGroup
+		telling.Go(func() { m.Tell(ctx, notes) })
+		step := func(rest time.Duration, want ...string) {
+			t.Helper()
+			time.Sleep(rest)
+			synctest.Wait()
+			if got := notes.history(); !slices.Equal(got, want) {
+				t.Errorf("history %q, want %q", got, want)
+			}
+		}
+		did, gone := jobs.Outcome{Fetched: 9, Sent: 9, Done: 8, Failed: 1, Took: time.Second}, errors.New("no broker")
+		m.Passed(orders, jobs.Outcome{}, nil)
+		m.Passed(orders, jobs.Outcome{}, context.Canceled)
+		step(5 * time.Second)
+		m.Passed(orders, did, nil)
+		m.Passed(orders, did, nil)
+		m.Passed(nightly, did, nil)
+		m.Passed(nightly, did, nil)
+		step(5*time.Second, "nightly/0 1 complete 9/1: ", "nightly/0 1 complete 9/1: ", "orders/0 2 complete 18/2: ")
+		step(5 * time.Second)
+		m.Passed(orders, did, nil)
+		m.Passed(orders, jobs.Outcome{}, gone)
+		m.Passed(nightly, jobs.Outcome{}, gone)
+		m.Passed(nightly, jobs.Outcome{}, errors.New("still no broker"))
+		notes.away = true
+		step(5 * time.Second)
+		m.Passed(orders, jobs.Outcome{}, gone)
+		notes.away = false
+		step(5*time.Second, "nightly/0 2 ended early 0/0: still no broker", "orders/0 2 ended early 0/0: no broker", "orders/0 3 complete 27/3: ")
+		m.Due("nightly")
+		step(5*time.Second, "nightly/0 1 missed 0/0: the pass before was still under way, or tried again")
+		time.Sleep(time.Minute)
+		m.Passed(orders, jobs.Outcome{}, gone)
+		m.Left()
+		m.Passed(orders, did, nil) // of the last batch
+		stop()
+		telling.Wait()
+		step(0, "orders/0 1 complete 9/1: ", "orders/0 1 ended early 0/0: no broker")
+		if notes.pruned != 1 {
+			t.Errorf("pruned %d times", notes.pruned)
+		}
+	})
+}
+
+// Passes that nobody could begin are one entry, whichever instances tell of them.
+func TestUnownedPassesAreMissed(t *testing.T) {
+	t.Parallel()
+	m := newMonitor()
+	unowned := tick("")
+	unowned.Jobs[1].Unowned = 1
+	m.Ticked(unowned)
+	m.Due("nightly")
+	_, list := m.past.take()
+	if len(list) != 1 || list[0].Number != store.NoWorker || list[0].Passes != 1 || !list[0].BeganAt.Equal(list[0].BeganAt.Truncate(time.Second)) {
+		t.Errorf("%+v", list)
+	}
+}
+
+// A silent database does not make the history grow without end: the oldest entries are given up.
+func TestHistoryIsBounded(t *testing.T) {
+	t.Parallel()
+	m := newMonitor()
+	for range maxUnwritten + 7 {
+		m.Passed(nightly, jobs.Outcome{Sent: 1}, nil)
+	}
+	if _, list := m.past.take(); len(list) != maxUnwritten || m.past.lost != 7 {
+		t.Errorf("%d entries wait, %d are lost", len(list), m.past.lost)
+	}
+}

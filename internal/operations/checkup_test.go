@@ -1,0 +1,30 @@
+package operations_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"modulo/internal/doctor"
+	"modulo/internal/operations"
+)
+
+// The doctor works for one at a time; what was found for somebody who left before the end counts for nothing.
+func TestExamine(t *testing.T) {
+	t.Parallel()
+	var c *operations.Console
+	ctx, leave := context.WithCancel(t.Context())
+	c = operations.New(operations.Config{Doctor: func(ctx context.Context) doctor.Report {
+		if _, err := c.Examine(ctx); !errors.Is(err, operations.ErrExamining) {
+			t.Errorf("beside another one: %v", err)
+		}
+		leave()
+		return doctor.Report{{Name: "login", Status: doctor.Failure}}
+	}})
+	if _, err := c.Examine(ctx); !errors.Is(err, context.Canceled) || c.Checkup().At != nil {
+		t.Errorf("%v, %+v", err, c.Checkup())
+	}
+	if _, err := c.Examine(t.Context()); err != nil || c.Checkup().At == nil || len(c.Checkup().Findings) != 1 {
+		t.Errorf("%v, %+v", err, c.Checkup())
+	}
+}
