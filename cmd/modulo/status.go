@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -117,8 +118,15 @@ func nextPass(job operations.Job) string {
 
 func rate(rowsPerSecond float64) string { return strconv.FormatFloat(rowsPerSecond, 'f', 0, 64) }
 
-// oneLine makes text of a broker or a database fit into a table.
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+// oneLine makes text of a broker or a database fit into a table, and keeps what would move the cursor from a terminal.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.Join(strings.Fields(text), " "))
+}
 
 // problemWidth is how many characters of a problem fit into a table; -o json and the log have all of it.
 const problemWidth = 80

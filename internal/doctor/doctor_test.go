@@ -269,7 +269,7 @@ func TestTrouble(t *testing.T) {
 	p.wants(report, "job outbox/wish=warning", "K is 2, the configuration says 7")
 	p.wants(report, "job outbox/token=failure", "worker 1: gone")
 	p.wants(report, "job outbox/failed=warning", "1 rows have failed", "modulo rows list outbox")
-	p.wants(report, "job outbox/backlog=warning", "waiting for 1h0m0s")
+	p.wants(report, "job outbox/backlog=warning", "waiting for 1h0m") // and as many seconds as the checks before took
 	p.wants(report, "instances/instances=warning", "here pid 1 runs 0.9, this is 1.0")
 	p.wants(report, "broker/token=failure", "worker 0 of job outbox has 2 tokens", "reset-token outbox 0")
 	if strings.Contains(lines(report), "gone pid") {
