@@ -87,21 +87,15 @@ func (o *Operator) record(ctx context.Context, a act, do change) (affected int64
 	return affected, nil
 }
 
-// refusal is an error that says no to a person: the request was understood, and the state of things is against it.
-type refusal interface {
+// Refusal is an error that says no to a person: the request was understood, and the state of things is against it.
+type Refusal interface {
 	error
 	refusal()
 }
 
-// IsRefusal says whether an error is such a no: asking again changes nothing as long as the state is what it is.
-func IsRefusal(err error) bool {
-	_, is := errors.AsType[refusal](err)
-	return is
-}
-
 // refused records an attempt that was refused, and returns the error; others are returned as they are.
 func (o *Operator) refused(ctx context.Context, a act, err error) error {
-	no, is := errors.AsType[refusal](err)
+	no, is := errors.AsType[Refusal](err)
 	if !is {
 		return fmt.Errorf("%s %s: %w", a.action, a.job, err)
 	}

@@ -17,7 +17,7 @@ type signalled struct{ signal syscall.Signal }
 
 func (s signalled) Error() string { return "ended by signal " + s.signal.String() }
 
-// Is says that what ends because of a signal was cancelled: it is no fault of anybody.
+// Is lets what a signal ended pass for cancelled: it is no trouble of a worker.
 func (s signalled) Is(target error) bool { return target == context.Canceled }
 
 // exitCode is what shells expect of a process that a signal ended.

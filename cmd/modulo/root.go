@@ -80,12 +80,13 @@ func codeOf(err error) int {
 	var connect *jobs.ConnectError
 	var owned *jobs.OwnedError
 	var paused *jobs.PausedError
+	var refused store.Refusal
 	switch {
 	case errors.As(err, &withCode):
 		return withCode.code
 	case errors.As(err, &ended):
 		return ended.exitCode()
-	case errors.As(err, &schema), errors.As(err, &owned), errors.As(err, &paused), store.IsRefusal(err), errors.Is(err, store.ErrNoJob):
+	case errors.As(err, &schema), errors.As(err, &owned), errors.As(err, &paused), errors.As(err, &refused), errors.Is(err, store.ErrNoJob):
 		return exitRefused
 	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration, errors.Is(err, store.ErrPooled),
 		errors.As(err, &published) && published.Fault == jobs.FaultConfiguration:

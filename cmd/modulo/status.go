@@ -5,16 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"modulo/internal/config"
 	"modulo/internal/operations"
-	"modulo/jobs"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -30,9 +29,6 @@ func (a *app) statusCommand() *cobra.Command {
 			return err // a job that is not in the configuration
 		}
 		err = a.onTables(cmd.Context(), c, c.JobList(), func(c *operations.Console) error {
-			if err := a.tellOthers(cmd.Context(), c, args); err != nil {
-				return err
-			}
 			return a.watch(cmd.Context(), *every, *output, func(a *app) error {
 				list, err := statusOf(cmd.Context(), c, args)
 				if err != nil {
@@ -59,31 +55,8 @@ func statusOf(ctx context.Context, c *operations.Console, names []string) ([]ope
 	return []operations.Job{job}, err
 }
 
-// tellOthers says which jobs run that are not in this configuration: usually it is another one than the service has.
-func (a *app) tellOthers(ctx context.Context, c *operations.Console, asked []string) error {
-	if len(asked) > 0 {
-		return nil
-	}
-	instances, err := c.Instances(ctx)
-	if err != nil {
-		return err
-	}
-	var others []string
-	for _, i := range instances {
-		for _, job := range i.Jobs {
-			if i.LeaseSeconds > 0 && !slices.ContainsFunc(c.Jobs, func(known *jobs.Job) bool { return known.Name == job }) {
-				others = append(others, job)
-			}
-		}
-	}
-	if slices.Sort(others); len(others) > 0 {
-		fmt.Fprintf(a.err, "instances run jobs that are not in this configuration, see --config: %s\n", strings.Join(slices.Compact(others), ", "))
-	}
-	return nil
-}
-
 func (a *app) printStatus(output outputFormat, list []operations.Job) error {
-	p := printed{value: list, head: []string{"JOB", "STATE", "OWNED", "BACKLOG", "OLDEST", "ROWS/S", "FAILED", "RETRYING", "LAST PASS", "PROBLEM"}}
+	p := printed{value: list, head: []string{"JOB", "STATE", "OWNED", "BACKLOG", "OLDEST", "ROWS/S", "FAILED", "RETRYING", "LAST PASS", "NEXT", "PROBLEM"}}
 	for _, job := range list {
 		if job.BacklogProblem != "" {
 			fmt.Fprintf(a.err, "the rows of %s are not counted: %s\n", job.Job, oneLine(job.BacklogProblem))
@@ -95,7 +68,7 @@ func (a *app) printStatus(output outputFormat, list []operations.Job) error {
 		p.rows = append(p.rows, []string{
 			job.Job, state, fmt.Sprintf("%d/%d", job.Owned, job.Workers), backlog,
 			age(job.OldestSeconds), rate(job.RowsPerSecond), strconv.Itoa(job.Failed), strconv.Itoa(job.Retrying),
-			ago(job.PassAt), problem(jobProblem(job)),
+			ago(job.PassAt), nextPass(job), problem(jobProblem(job)),
 		})
 	}
 	return a.print(output, p)
@@ -132,10 +105,28 @@ func ago(at *time.Time) string {
 	return time.Since(*at).Round(time.Second).String() + " ago"
 }
 
+// nextPass is when the clock begins one; at intervals it is always about to.
+func nextPass(job operations.Job) string {
+	switch {
+	case job.NextAt == nil:
+		return "-"
+	case strings.HasPrefix(job.Schedule, "every "):
+		return job.Schedule
+	}
+	return "in " + time.Until(*job.NextAt).Round(time.Second).String()
+}
+
 func rate(rowsPerSecond float64) string { return strconv.FormatFloat(rowsPerSecond, 'f', 0, 64) }
 
-// oneLine makes text of a broker or a database fit into a table.
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+// oneLine makes text of a broker or a database fit into a table, and keeps what would move the cursor from a terminal.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.Join(strings.Fields(text), " "))
+}
 
 // problemWidth is how many characters of a problem fit into a table; -o json and the log have all of it.
 const problemWidth = 80

@@ -91,8 +91,8 @@ func problemOf(err error) (status int, detail string) {
 	if wrong, ok := errors.AsType[*operations.UnconfiguredError](err); ok {
 		return http.StatusNotFound, wrong.Error()
 	}
-	if store.IsRefusal(err) {
-		return http.StatusConflict, err.Error()
+	if no, ok := errors.AsType[store.Refusal](err); ok {
+		return http.StatusConflict, no.Error()
 	}
 	switch {
 	case errors.Is(err, operations.ErrExamining):

@@ -15,7 +15,7 @@ type job struct {
 	state    jobs.JobState   // of the last tick, without Owned
 	workers  map[int]*worker // of this instance
 	sample   sample
-	parted   map[int]untold // of workers that are no longer of this instance
+	parted   map[int]parting // of workers that are no longer of this instance
 }
 
 // worker is a worker that this instance owns.

@@ -44,8 +44,8 @@ func (t *tally) passed(outcome jobs.Outcome, err error, always bool) {
 	t.problem = problem
 }
 
-// untold is what nobody has been told of a worker that is no longer of this instance.
-type untold struct {
+// parting is what nobody has been told yet of a worker that is no longer of this instance.
+type parting struct {
 	done     int64
 	progress time.Time
 }
@@ -54,20 +54,20 @@ type untold struct {
 func (j *job) part(number int) {
 	w := j.workers[number]
 	delete(j.workers, number)
-	j.keep(number, untold{w.tally.done, w.progress})
+	j.keep(number, parting{w.tally.done, w.progress})
 }
 
 // keep adds to what is still to be told: a worker can come and go several times between two notes. m.mu is held.
-func (j *job) keep(number int, u untold) {
-	if u.done == 0 {
+func (j *job) keep(number int, p parting) {
+	if p.done == 0 {
 		return
 	}
 	before := j.parted[number]
-	if before.progress.After(u.progress) {
-		u.progress = before.progress
+	if before.progress.After(p.progress) {
+		p.progress = before.progress
 	}
-	u.done += before.done
-	j.parted[number] = u
+	p.done += before.done
+	j.parted[number] = p
 }
 
 // Notes takes notes of progress and passes for all instances to see: a *store.DB.
@@ -132,11 +132,11 @@ func (m *Monitor) due(now time.Time) []store.WorkerProgress {
 	defer m.mu.Unlock()
 	var list []store.WorkerProgress
 	for name, j := range m.jobs {
-		for number, u := range j.parted {
+		for number, parted := range j.parted {
 			if current := j.workers[number]; current != nil {
-				current.tally.done += u.done
+				current.tally.done += parted.done
 			} else {
-				list = append(list, store.WorkerProgress{Job: name, Number: number, Done: u.done, ProgressAt: u.progress})
+				list = append(list, store.WorkerProgress{Job: name, Number: number, Done: parted.done, ProgressAt: parted.progress})
 			}
 		}
 		clear(j.parted)
@@ -175,7 +175,7 @@ func (m *Monitor) untell(list []store.WorkerProgress) {
 		if w := j.workers[p.Number]; w != nil {
 			w.tally.done, w.tally.untold = w.tally.done+p.Done, true
 		} else {
-			j.keep(p.Number, untold{p.Done, p.ProgressAt})
+			j.keep(p.Number, parting{p.Done, p.ProgressAt})
 		}
 	}
 }
