@@ -242,9 +242,10 @@ func TestStalledWorker(t *testing.T) {
 	running.awaitReadiness(http.StatusOK)
 	f.exec("begin; lock table modulo.outbox in access exclusive mode")
 	running.awaitReadiness(http.StatusServiceUnavailable, "workers failing")
-	if _, body := running.get("/readyz"); !strings.Contains(body, "outbox/0, outbox/1") {
-		t.Errorf("the workers are not named: %s", body)
-	}
+	await(t, "both workers are named", func() bool {
+		_, body := running.get("/readyz")
+		return strings.Contains(body, "outbox/0, outbox/1")
+	})
 	f.exec("rollback")
 	running.awaitReadiness(http.StatusOK)
 }
