@@ -35,7 +35,7 @@ func newPair(t *testing.T) *pair {
 // lag waits until the standby has everything, and stops it: what comes now is lost with the primary.
 func (p *pair) lag() {
 	p.t.Helper()
-	within(p.t, 20*seconds, "the standby has everything", func() bool {
+	within(p.t, "the standby has everything", func() bool {
 		return column[bool](p.fixture, "select coalesce(bool_and(replay_lsn >= pg_current_wal_lsn()), false) from pg_stat_replication")[0]
 	})
 	if err := p.standby.Stop(); err != nil {
@@ -82,7 +82,7 @@ func TestFailOverMarksNoOtherRow(t *testing.T) {
 	if len(again) < 50 {
 		t.Fatalf("only %d ids are given again: nothing is tested", len(again))
 	}
-	within(t, 20*seconds, "the store is on the new primary", func() bool { return p.Ping(t.Context()) == nil })
+	within(t, "the store is on the new primary", func() bool { return p.Ping(t.Context()) == nil })
 
 	failure := jobs.Failure{RowID: again[0], Class: jobs.ClassRefused, Attempts: 1, RetryAfter: time.Hour}
 	_, fetchErr := worker.Fetch(t.Context(), jobs.FirstID)
@@ -129,7 +129,7 @@ func TestOwnershipAfterFailOver(t *testing.T) {
 	p.failOver()
 
 	var tick jobs.Tick
-	within(t, 20*seconds, "a tick on the new primary", func() (ok bool) {
+	within(t, "a tick on the new primary", func() (ok bool) {
 		var err error
 		tick, err = a.Tick(t.Context(), false)
 		return err == nil
@@ -137,7 +137,7 @@ func TestOwnershipAfterFailOver(t *testing.T) {
 	if !tick.Moved || !tick.Jobs[0].Hold || len(tick.Jobs[0].Owned) != 2 {
 		t.Errorf("the instance that it knows: %+v", tick)
 	}
-	within(t, 20*seconds, "the lost instance is fenced", func() bool { return errors.Is(b.Beat(t.Context()), jobs.ErrFenced) })
+	within(t, "the lost instance is fenced", func() bool { return errors.Is(b.Beat(t.Context()), jobs.ErrFenced) })
 	a.release([]jobs.Owned{{Shard: tick.Jobs[0].Owned[0].Shard, GiveBack: true}}) // what it does not run
 	c := f.start()
 	if state := c.step(); len(state.Owned) != 0 || !state.Hold {
@@ -165,7 +165,7 @@ func TestFailOverBeforeTheJobWasReplicated(t *testing.T) {
 	}
 	join := func() (instance jobs.Instance) {
 		t.Helper()
-		within(t, 20*seconds, "joined", func() bool {
+		within(t, "joined", func() bool {
 			var err error
 			instance, err = ownership.Join(t.Context())
 			return err == nil
@@ -201,10 +201,10 @@ func TestDemotedPrimaryIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.promote()
-	within(t, 20*seconds, "a heartbeat on the new primary", func() bool {
+	within(t, "a heartbeat on the new primary", func() bool {
 		return a.Beat(t.Context()) == nil && column[int](p.fixture, "select count(*)::int from modulo.instances where beat > 1")[0] == 1
 	})
-	within(t, 20*seconds, "the pool is on the new primary", func() bool { return p.Ping(t.Context()) == nil })
+	within(t, "the pool is on the new primary", func() bool { return p.Ping(t.Context()) == nil })
 	if _, err := p.NextEpoch(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -225,7 +225,7 @@ func TestHeartbeatOnTheOldPrimary(t *testing.T) {
 	old.exec("alter database postgres allow_connections false")
 	old.exec(`select pg_terminate_backend(pid) from pg_stat_activity
 		where application_name = 'modulo' and query not like 'update modulo.instances%set beat%'`)
-	within(t, 20*seconds, "a tick on the new primary", func() bool {
+	within(t, "a tick on the new primary", func() bool {
 		tick, err := a.Tick(t.Context(), false)
 		return err == nil && tick.Moved
 	})

@@ -195,7 +195,7 @@ func TestRepairLeavesLaterFailures(t *testing.T) {
 	}
 	parked := make(chan error, 1)
 	go func() { parked <- worker.Park(t.Context(), []jobs.Failure{failure}) }()
-	within(t, 10*seconds, "the statement has begun", func() bool {
+	within(t, "the statement has begun", func() bool {
 		return len(column[int32](f, `select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`)) == 1
 	})
 	r, err := f.As(operator).BeginRepair(t.Context(), store.RepairDiscard, store.FailureFilter{Job: "job"}, nil)

@@ -89,7 +89,7 @@ func TestMigrateManyAtOnce(t *testing.T) {
 	}
 	const victimSQL = `select l.pid from pg_locks as l join pg_stat_activity as a using (pid)
 		where l.locktype = 'advisory' and l.granted and a.wait_event_type = 'Lock' and a.datname = current_database()`
-	within(t, 10*seconds, "one process is in the middle", func() bool { return len(column[int32](f, victimSQL)) == 1 })
+	within(t, "one process is in the middle", func() bool { return len(column[int32](f, victimSQL)) == 1 })
 	f.exec("select pg_terminate_backend(l.pid) from (" + victimSQL + ") as l")
 	if err := <-failed; !store.IsUnreachable(err) {
 		t.Errorf("the killed process got %v", err)

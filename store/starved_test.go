@@ -34,8 +34,8 @@ func TestHeartbeatsAreNotStarved(t *testing.T) {
 	}
 	const waiting = `select count(*) from pg_locks where locktype = 'advisory' and not granted
 		and database = (select oid from pg_database where datname = current_database())`
-	within(t, 20*seconds, "the pool is busy", func() bool { return column[int](f, waiting)[0] == conns })
-	ctx, cancel := context.WithTimeout(t.Context(), 20*seconds)
+	within(t, "the pool is busy", func() bool { return column[int](f, waiting)[0] == conns })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for range 10 {
 		if err := a.Beat(ctx); err != nil {

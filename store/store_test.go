@@ -127,12 +127,15 @@ func due(t testing.TB, failures jobs.Failures) jobs.Batch {
 	return batch
 }
 
+// patience is how long a test waits for what has to come, on a machine that starts servers for other tests beside it.
+const patience = time.Minute
+
 // within waits for a condition.
-func within(t testing.TB, d time.Duration, what string, condition func() bool) {
+func within(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(d); !condition(); {
+	for end := time.Now().Add(patience); !condition(); {
 		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", d, what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 		select {
 		case <-t.Context().Done():

@@ -59,7 +59,7 @@ func (e *ear) awaitBegin() {
 	case <-e.begun:
 	case err := <-e.ended:
 		e.t.Fatal(err)
-	case <-time.After(20 * seconds):
+	case <-time.After(patience):
 		e.t.Fatal("does not listen")
 	}
 }
@@ -69,7 +69,7 @@ func (e *ear) awaitEnd() error {
 	select {
 	case err := <-e.ended:
 		return err
-	case <-time.After(20 * seconds):
+	case <-time.After(patience):
 		e.t.Fatal("still listens")
 		return nil
 	}
@@ -78,7 +78,7 @@ func (e *ear) awaitEnd() error {
 // await waits until it has heard these, in this order, and nothing else.
 func (e *ear) await(jobs ...string) {
 	e.t.Helper()
-	within(e.t, 10*seconds, fmt.Sprintf("heard of %q", jobs), func() bool {
+	within(e.t, fmt.Sprintf("heard of %q", jobs), func() bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		return slices.Equal(e.heard, jobs)
@@ -179,7 +179,7 @@ func TestAnnounceOnOutbox(t *testing.T) {
 	}
 	busy := make(chan error, 1)
 	go func() { busy <- f.announceWithin(seconds, job) }()
-	within(t, 10*seconds, "waits for the lock", func() bool {
+	within(t, "waits for the lock", func() bool {
 		return len(column[int32](f, `select pid from pg_locks where relation = 'modulo.outbox'::regclass and not granted`)) == 1
 	})
 	f.exec(insertSQL) // waits behind it, but not for as long as the transaction lasts

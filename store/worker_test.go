@@ -271,7 +271,7 @@ func TestFetchStopsAtLimits(t *testing.T) {
 	}
 	f.exec("update own set payload = 'z'")
 	rows := 0
-	within(t, 10*seconds, "back to whole batches", func() bool { rows = len(fetch(t, worker).Rows); return rows == 100 })
+	within(t, "back to whole batches", func() bool { rows = len(fetch(t, worker).Rows); return rows == 100 })
 }
 
 // fetchAll reads batch after batch and returns all ids and the size of the largest batch.

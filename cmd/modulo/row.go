@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +25,7 @@ func (a *app) rowsShowCommand() *cobra.Command {
 		Args: cobra.ExactArgs(2),
 	}
 	output := outputFlag(cmd)
-	payload := cmd.Flags().Bool("payload", false, "with the body of the message")
+	payload := cmd.Flags().Bool("payload", false, "with the body of the message and the values of its headers")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		id, err := strconv.ParseInt(args[1], 10, 64)
 		if err != nil {
@@ -127,7 +128,8 @@ func messagePairs(row operations.Row) (pairs [][2]string) {
 // printBody writes a body for people: what would move the cursor of a terminal is quoted.
 func (a *app) printBody(m operations.Message) error {
 	text := *m.Body
-	if !m.Binary && strings.ContainsFunc(text, movesCursor) {
+	moves := func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
+	if !m.Binary && strings.ContainsFunc(text, moves) {
 		text = strconv.Quote(text)
 	}
 	if m.Truncated {
@@ -136,5 +138,3 @@ func (a *app) printBody(m operations.Message) error {
 	_, err := fmt.Fprintf(a.out, "\n%s\n", text)
 	return err
 }
-
-func movesCursor(r rune) bool { return r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 }

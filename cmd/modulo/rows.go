@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -61,9 +62,7 @@ func (f *rowFilter) filter(job string) (store.FailureFilter, error) {
 	default:
 		return filter, exit(exitUsage, fmt.Errorf("--state %q: want failed, retrying or discarded", f.state))
 	}
-	switch filter.Class {
-	case "", jobs.ClassInvalid, jobs.ClassTooLarge, jobs.ClassNotAllowed, jobs.ClassRefused, jobs.ClassUnmarkable:
-	default:
+	if filter.Class != "" && !slices.Contains(jobs.Classes(), filter.Class) {
 		return filter, exit(exitUsage, fmt.Errorf("--class %q: no such class; see --help", f.class))
 	}
 	return filter, nil

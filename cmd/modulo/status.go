@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -55,7 +56,7 @@ func statusOf(ctx context.Context, c *operations.Console, names []string) ([]ope
 }
 
 func (a *app) printStatus(output outputFormat, list []operations.Job) error {
-	p := printed{value: list, head: []string{"JOB", "STATE", "OWNED", "BACKLOG", "OLDEST", "ROWS/S", "FAILED", "RETRYING", "LAST PASS", "PROBLEM"}}
+	p := printed{value: list, head: []string{"JOB", "STATE", "OWNED", "BACKLOG", "OLDEST", "ROWS/S", "FAILED", "RETRYING", "LAST PASS", "NEXT", "PROBLEM"}}
 	for _, job := range list {
 		if job.BacklogProblem != "" {
 			fmt.Fprintf(a.err, "the rows of %s are not counted: %s\n", job.Job, oneLine(job.BacklogProblem))
@@ -67,7 +68,7 @@ func (a *app) printStatus(output outputFormat, list []operations.Job) error {
 		p.rows = append(p.rows, []string{
 			job.Job, state, fmt.Sprintf("%d/%d", job.Owned, job.Workers), backlog,
 			age(job.OldestSeconds), rate(job.RowsPerSecond), strconv.Itoa(job.Failed), strconv.Itoa(job.Retrying),
-			ago(job.PassAt), problem(jobProblem(job)),
+			ago(job.PassAt), nextPass(job), problem(jobProblem(job)),
 		})
 	}
 	return a.print(output, p)
@@ -104,10 +105,28 @@ func ago(at *time.Time) string {
 	return time.Since(*at).Round(time.Second).String() + " ago"
 }
 
+// nextPass is when the clock begins one; at intervals it is always about to.
+func nextPass(job operations.Job) string {
+	switch {
+	case job.NextAt == nil:
+		return "-"
+	case strings.HasPrefix(job.Schedule, "every "):
+		return job.Schedule
+	}
+	return "in " + time.Until(*job.NextAt).Round(time.Second).String()
+}
+
 func rate(rowsPerSecond float64) string { return strconv.FormatFloat(rowsPerSecond, 'f', 0, 64) }
 
-// oneLine makes text of a broker or a database fit into a table.
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+// oneLine makes text of a broker or a database fit into a table, and keeps what would move the cursor from a terminal.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.Join(strings.Fields(text), " "))
+}
 
 // problemWidth is how many characters of a problem fit into a table; -o json and the log have all of it.
 const problemWidth = 80

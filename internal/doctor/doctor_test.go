@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -71,6 +73,37 @@ func (p *patient) Inspect(_ context.Context, tokens []stomp.TokenName) (stomp.In
 func (p *patient) Canary(context.Context) (stomp.Canary, error) { return p.canary, p.canaryErr }
 
 func (p *patient) examine() Report {
+	p.t.Helper()
+	report := p.report()
+	for _, f := range report {
+		if !documented(p.t, f.Name) {
+			p.t.Errorf("docs/doctor.md does not explain %s", f.Name)
+		}
+	}
+	return report
+}
+
+// nameColumn is that of the names in the table of docs/doctor.md.
+var nameColumn = regexp.MustCompile("(?m)^\\|[^|]*\\|([^|]*)\\|")
+
+// documented says whether docs/doctor.md has a name, or a pattern for it.
+func documented(t *testing.T, name string) bool {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/doctor.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range nameColumn.FindAllStringSubmatch(string(text), -1) {
+		for known := range strings.SplitSeq(line[1], ",") {
+			if fits, err := path.Match(strings.Trim(known, " `"), name); err != nil || fits {
+				return fits
+			}
+		}
+	}
+	return false
+}
+
+func (p *patient) report() Report {
 	p.t.Helper()
 	return Examine(p.t.Context(), Config{
 		Load: func() (*config.Config, error) {
@@ -236,7 +269,7 @@ func TestTrouble(t *testing.T) {
 	p.wants(report, "job outbox/wish=warning", "K is 2, the configuration says 7")
 	p.wants(report, "job outbox/token=failure", "worker 1: gone")
 	p.wants(report, "job outbox/failed=warning", "1 rows have failed", "modulo rows list outbox")
-	p.wants(report, "job outbox/backlog=warning", "waiting for 1h0m0s")
+	p.wants(report, "job outbox/backlog=warning", "waiting for 1h0m") // and as many seconds as the checks before took
 	p.wants(report, "instances/instances=warning", "here pid 1 runs 0.9, this is 1.0")
 	p.wants(report, "broker/token=failure", "worker 0 of job outbox has 2 tokens", "reset-token outbox 0")
 	if strings.Contains(lines(report), "gone pid") {

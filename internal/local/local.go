@@ -16,9 +16,9 @@ import (
 var ErrNotInstalled = errors.New("not installed")
 
 const (
-	startLimit = 60 * time.Second // a server that is not ready by then is given up
-	stopLimit  = 20 * time.Second // a server that has not stopped by then is killed
-	logLines   = 20               // how much of a server's log an error shows
+	startLimit = 2 * time.Minute // a server that is not ready by then is given up
+	stopLimit  = time.Minute     // a server that has not stopped by then is killed
+	logLines   = 20              // how much of a server's log an error shows
 )
 
 // TempDir makes a directory under os.TempDir that the server's user can enter too; the caller removes it.

@@ -56,13 +56,13 @@ func must(t *testing.T, err error) {
 // eventually waits for a condition that becomes true without our doing.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline, tick := time.After(20*time.Second), time.NewTicker(10*time.Millisecond)
+	deadline, tick := time.After(time.Minute), time.NewTicker(10*time.Millisecond)
 	defer tick.Stop()
 	for !condition() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not within 20s: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }
@@ -108,9 +108,7 @@ func checkPause(t *testing.T, s server, answers func(context.Context) error) {
 	}
 	must(t, s.Resume())
 	must(t, s.Resume())
-	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	must(t, answers(ctx))
+	must(t, answers(t.Context()))
 
 	must(t, s.Pause())
 	s.Kill()
@@ -118,7 +116,7 @@ func checkPause(t *testing.T, s server, answers func(context.Context) error) {
 	must(t, s.Pause())
 	must(t, s.Stop())
 	must(t, s.Start(t.Context()))
-	must(t, answers(ctx))
+	must(t, answers(t.Context()))
 }
 
 // checkCrash shows that Stop tells when the server had ended by itself.

@@ -15,7 +15,7 @@ import (
 // Pace of the work. A tenth of one connection's time is the most it takes.
 const (
 	defaultInterval = time.Minute            // between rounds
-	minPause        = 50 * time.Millisecond  // between batches
+	minPause        = 200 * time.Millisecond // between batches
 	restShare       = 9                      // a batch is followed by a pause of so many times its duration
 	jitterShare     = 10                     // of an interval, so that instances do not meet
 	closePatience   = 500 * time.Millisecond // for the goodbye to the database
