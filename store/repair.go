@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -261,6 +262,18 @@ func (f FailureFilter) describe() string {
 		return "all failed rows"
 	}
 	return strings.Join(parts, ", ")
+}
+
+// MayRepair says whether an entry of the audit, as describe names its rows, is a repair of several rows that may have taken
+// this one.
+func MayRepair(action, target string, id int64) bool {
+	repair, isRepair := strings.CutSuffix(action, " rows")
+	if !isRepair || repairs[Repair(repair)] == "" || strings.HasPrefix(target, "row ") {
+		return false
+	}
+	first, _, _ := strings.Cut(target, ", ")
+	ids, listed := strings.CutPrefix(first, "rows ")
+	return !listed || slices.Contains(strings.Fields(ids), fmt.Sprint(id)) || len(target) >= maxReason // cut
 }
 
 // RowTarget is how the audit names a single row.

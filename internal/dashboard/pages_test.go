@@ -67,6 +67,9 @@ http: {payloads: true}
 		t.Errorf("a preview without its table: %d %s", got.code, got.text)
 	}
 	entry := s.retryOne(look, row)
+	s.exec("insert into modulo.audit (who, action, job, target, result, affected, ended_at) values ('bob', 'retry rows', 'outbox', 'class invalid_message', 'done', 3, now())")
+	look.visit(fmt.Sprintf("/jobs/outbox/rows/%d", row))
+	look.shows("It may have been among them")
 	s.exec("insert into modulo.passes values ('outbox', -1, $1, now(), now(), 2, 0, 0, 0, 0, 0, 'missed', $1)", hostile)
 	look.visit("/jobs/outbox")
 	look.shows("Last passes")

@@ -39,6 +39,7 @@ type rowPage struct {
 	Payload        string
 	ShowPayload    string
 	History        []entryLine
+	Perhaps        []entryLine
 }
 
 // classMeanings say what a class of failure means.
@@ -67,7 +68,7 @@ func (d *Dashboard) readRow(r *http.Request) (frame, error) {
 	at := d.render.path("/jobs/", job)
 	page := rowPage{
 		rights: rightsOf(r), ID: id, Record: row.Failure, Unsendable: row.Invalid, PayloadAllowed: allowed, PayloadShown: payload && row.Message != nil,
-		ShowPayload: d.render.path("/jobs/", job, "/rows/", strconv.FormatInt(id, 10)) + "?payload=shown#payload", History: d.entryLines(row.History),
+		ShowPayload: d.render.path("/jobs/", job, "/rows/", strconv.FormatInt(id, 10)) + "?payload=shown#payload", History: d.entryLines(row.History), Perhaps: d.entryLines(row.Perhaps),
 		Retry: at + "/failed/retry?id=" + strconv.FormatInt(id, 10), Discard: at + "/failed/discard?id=" + strconv.FormatInt(id, 10),
 	}
 	page.addRecord(row.Failure, time.Now())

@@ -133,6 +133,8 @@ type Row struct {
 	Message *Message     `json:"message"` // as it would be sent now; null: it would not, or its table is not known here
 	Invalid string       `json:"invalid"` // why it cannot be sent as it is; empty: it can
 	History []AuditEntry `json:"history"` // what people did about this row by its number, newest first
+	// Perhaps are repairs of many rows since this one first failed, of the job's last 50 entries: it may have been among them.
+	Perhaps []AuditEntry `json:"perhaps"`
 }
 
 // Message is a row's message as it would be sent.
@@ -161,7 +163,7 @@ func (c *Console) Row(ctx context.Context, job string, id int64, payload bool) (
 }
 
 func (c *Console) row(ctx context.Context, job string, id int64, payload bool) (Row, error) {
-	row := Row{History: []AuditEntry{}}
+	row := Row{History: []AuditEntry{}, Perhaps: []AuditEntry{}}
 	if err := c.CheckJob(ctx, job); err != nil {
 		return Row{}, err
 	}
@@ -182,7 +184,21 @@ func (c *Console) row(ctx context.Context, job string, id int64, payload bool) (
 	}
 	page, err := c.Audit(ctx, store.AuditFilter{Job: job, Target: store.RowTarget(id), Limit: 50})
 	row.History = page.Entries
-	return row, err
+	if err != nil || row.Failure == nil {
+		return row, err
+	}
+	return row, c.addPerhaps(ctx, &row)
+}
+
+// addPerhaps adds repairs by a filter. Which rows they took is written down nowhere; only of a list of ids it is known.
+func (c *Console) addPerhaps(ctx context.Context, row *Row) error {
+	page, err := c.Audit(ctx, store.AuditFilter{Job: row.Failure.Job, Limit: 50})
+	for _, e := range page.Entries {
+		if e.Affected > 0 && !e.At.Before(row.Failure.FirstAt) && store.MayRepair(e.Action, e.Target, row.Failure.RowID) {
+			row.Perhaps = append(row.Perhaps, e)
+		}
+	}
+	return err
 }
 
 // addMessage builds the message as a worker would.
