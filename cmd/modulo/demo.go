@@ -175,10 +175,17 @@ func (a *app) watchDemo(ctx context.Context, app *demoApplication, source *store
 	p := progress{out: a.out, repaint: isTerminal(a.out), began: time.Now()}
 	ticker := time.NewTicker(500 * time.Millisecond)
 	defer ticker.Stop()
+	end := func(err error) error {
+		if flags.exit || ctx.Err() == nil {
+			return stoppedEarly(ctx, err)
+		}
+		p.finish(app.tally()) // Ctrl-C is how it is to end
+		return nil
+	}
 	for {
 		backlog, err := source.Backlog(ctx, flags.workers, max(store.BacklogLimit, flags.rows))
 		if err != nil {
-			return stoppedEarly(ctx, err)
+			return end(err)
 		}
 		arrived := app.tally()
 		arrived.pending, arrived.failed = backlog.Pending(), backlog.Failed+backlog.Retrying
@@ -188,18 +195,14 @@ func (a *app) watchDemo(ctx context.Context, app *demoApplication, source *store
 		}
 		select {
 		case <-ctx.Done():
-			if flags.exit {
-				return stoppedEarly(ctx, ctx.Err())
-			}
-			p.finish(app.tally())
-			return nil
+			return end(ctx.Err())
 		case err := <-app.lost:
 			return fmt.Errorf("the demo's consumer: %w", err)
 		case <-ticker.C:
 		}
 		if !flags.exit {
 			if err := errors.Join(app.insert(ctx, demoRate/2), app.insertInvoices(ctx, demoInvoiceRate/2)); err != nil {
-				return stoppedEarly(ctx, err)
+				return end(err)
 			}
 		}
 	}

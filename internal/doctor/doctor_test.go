@@ -84,7 +84,7 @@ func (p *patient) examine() Report {
 }
 
 // nameColumn is that of the names in the table of docs/doctor.md.
-var nameColumn = regexp.MustCompile("(?m)^\\|[^|]*\\|([^|]*)\\|")
+var nameColumn = regexp.MustCompile(`(?m)^\|[^|]*\|([^|]*)\|`)
 
 // documented says whether docs/doctor.md has a name, or a pattern for it.
 func documented(t *testing.T, name string) bool {
