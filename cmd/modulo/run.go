@@ -99,6 +99,9 @@ func (a *app) runService(ctx context.Context, c *config.Config, flags *serviceFl
 	return nil
 }
 
+// lastNotes is how many last notes of progress fit into the farewell, of which jobs.Service needs half and the rest is slack.
+const lastNotes = 6
+
 // runMonitored runs the service while others tell what it does, count what is pending, and do what people ask for by HTTP.
 func (s *service) runMonitored(ctx context.Context, c *config.Config, o opening) error {
 	settings, err := c.Settings()
@@ -122,7 +125,7 @@ func (s *service) runMonitored(ctx context.Context, c *config.Config, o opening)
 	beside, stop := context.WithCancel(ctx)
 	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx)) // until the last batches have their marks
 	var others sync.WaitGroup
-	others.Go(func() { m.Tell(telling, s.db) })
+	others.Go(func() { m.Tell(telling, s.db, o.farewell/lastNotes) })
 	if o.site != nil {
 		others.Go(func() { m.Sample(beside, s.db, s.tables()) })
 		others.Go(func() { console.Watch(beside) })

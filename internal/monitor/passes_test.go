@@ -32,7 +32,7 @@ func TestTellPasses(t *testing.T) {
 		m, notes := newMonitor(), &notebook{}
 		ctx, stop := context.WithCancel(t.Context())
 		var telling sync.WaitGroup
-		telling.Go(func() { m.Tell(ctx, notes) })
+		telling.Go(func() { m.Tell(ctx, notes, time.Second) })
 		step := func(rest time.Duration, want ...string) {
 			t.Helper()
 			time.Sleep(rest)

@@ -14,7 +14,6 @@ const (
 	progressInterval = 5 * time.Second
 	idleInterval     = 15 * time.Second
 	progressTimeout  = 5 * time.Second
-	lastNoteTimeout  = 300 * time.Millisecond // at the end, which a silent database must not hold up
 )
 
 // tally is what a worker has to tell.
@@ -85,8 +84,9 @@ type teller struct {
 	pruned  time.Time // when old passes were removed last
 }
 
-// Tell writes down how far the workers of this instance are and what their passes did, until ctx ends, and then once more.
-func (m *Monitor) Tell(ctx context.Context, notes Notes) {
+// Tell writes down how far the workers of this instance are and what their passes did, until ctx ends, and then once more,
+// for which it takes as long as patience: a silent database must not hold up the end.
+func (m *Monitor) Tell(ctx context.Context, notes Notes, patience time.Duration) {
 	ticker := time.NewTicker(progressInterval)
 	defer ticker.Stop()
 	t := &teller{Monitor: m, notes: notes}
@@ -98,7 +98,7 @@ func (m *Monitor) Tell(ctx context.Context, notes Notes) {
 		}
 	}
 	if !t.failing {
-		t.tell(context.WithoutCancel(ctx), lastNoteTimeout)
+		t.tell(context.WithoutCancel(ctx), patience)
 	}
 }
 
