@@ -42,10 +42,11 @@ func (t *totals) Passed(_ WorkerID, outcome Outcome, _ error) {
 	t.lock.Lock()
 	told := t.told
 	t.lock.Unlock()
-	told.Fetched, told.Took, told.again = t.world.total.Fetched, t.world.total.Took, t.world.total.again // not told by steps
-	if told != t.world.total {
+	total := t.world.total
+	told.Fetched, told.Took, told.Stopped, told.again = total.Fetched, total.Took, total.Stopped, total.again // not told by steps
+	if told != total {
 		t.world.lock.Lock()
 		defer t.world.lock.Unlock()
-		t.world.broken("the observer was told of %+v, the outcomes are %+v", told, t.world.total)
+		t.world.broken("the observer was told of %+v, the outcomes are %+v", told, total)
 	}
 }

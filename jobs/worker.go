@@ -72,6 +72,7 @@ type Outcome struct {
 	Failed   int // refused for themselves
 	Repeated int // sent again because the outcome of an earlier send is unknown
 	Took     time.Duration
+	Stopped  bool // told to stop: there may be more to do
 	again    bool // there is more to do now
 }
 
@@ -83,6 +84,7 @@ func (o *Outcome) Add(other Outcome) {
 	o.Failed += other.Failed
 	o.Repeated += other.Repeated
 	o.Took = max(o.Took, other.Took)
+	o.Stopped = o.Stopped || other.Stopped
 	o.again = o.again || other.again
 }
 
@@ -211,10 +213,10 @@ func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
 	if err := w.tryAside(ctx, finish, outcome); err != nil {
 		return err
 	}
-	if outcome.Sent == 0 && ctx.Err() == nil {
-		return w.Publisher.Forget(ctx)
+	if outcome.Stopped = ctx.Err() != nil; outcome.Stopped || outcome.Sent > 0 {
+		return nil
 	}
-	return nil
+	return w.Publisher.Forget(ctx)
 }
 
 // forgetAfter is how long a worker rests before the broker is told that everything is marked; forgetPatience is how long

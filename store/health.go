@@ -72,20 +72,31 @@ func (db *DB) Server(ctx context.Context) (s ServerState, err error) {
 	return s, wrap("look at the server", err)
 }
 
-// missingRightsSQL leaves out modulo.outbox, which is the table of a job, and the record of migrations. Nothing is deleted of
-// the audit, of progress and of retention unless the configuration asks for it.
-const missingRightsSQL = `select string_agg(p.name, ', ' order by p.n) || ' modulo.' || c.relname
+// missingRightsSQL leaves out the record of migrations, tables that are not ours, and of modulo.outbox, which is the table of a
+// job, what OpenSource looks at. Rows of the audit and of the outbox are deleted by retention only: $1 are the tables where it does so.
+const missingRightsSQL = `select string_agg(p.name, ', ' order by p.n) || ' on modulo.' || c.relname
 from pg_class as c, unnest(array['select', 'insert', 'update', 'delete']) with ordinality as p (name, n)
-where c.relnamespace = 'modulo'::regnamespace and c.relkind = 'r' and c.relname not in ('outbox', 'schema_version')
-  and not has_table_privilege(c.oid, p.name) and not (p.name = 'delete' and c.relname in ('audit', 'progress', 'retention'))
+where c.relnamespace = 'modulo'::regnamespace and c.relkind in ('r', 'p')
+  and c.relname in ('jobs', 'instances', 'workers', 'failures', 'tokens', 'audit', 'progress', 'retention', 'passes', 'outbox')
+  and (p.name <> 'delete' or c.relname not in ('audit', 'progress', 'retention', 'outbox') or c.relname = any($1::text[]))
+  and (p.name = 'delete' or c.relname <> 'outbox') and not has_table_privilege(c.oid, p.name)
 group by c.relname order by c.relname`
 
-// MissingRights are what the role may not do with the tables of the schema, as in "insert, update modulo.audit". Rights on the
-// tables of jobs are what OpenSource looks at.
-func (db *DB) MissingRights(ctx context.Context) ([]string, error) {
+// MissingRights are what the role lacks on the tables of the schema, as in "insert, update on modulo.audit"; retention says of
+// which kinds of rows (done, audit) it is to delete the old ones. Other rights on the tables of jobs are what OpenSource looks at.
+func (db *DB) MissingRights(ctx context.Context, retention []string) ([]string, error) {
 	ctx, cancel := db.bounded(ctx)
 	defer cancel()
-	rows, err := db.pool.Query(ctx, missingRightsSQL)
+	var swept []string
+	for _, kind := range retention {
+		switch kind {
+		case "done":
+			swept = append(swept, "outbox")
+		case "audit":
+			swept = append(swept, "audit")
+		}
+	}
+	rows, err := db.pool.Query(ctx, missingRightsSQL, swept)
 	if err != nil {
 		return nil, fmt.Errorf("look at rights: %w", err)
 	}

@@ -95,12 +95,12 @@ where p.job = gone.job and p.began_at = gone.began_at and p.number = gone.number
 // pruneChunk is how many entries one call removes at most.
 const pruneChunk = 5000
 
-// PrunePasses removes entries that are kept no longer.
-func (db *DB) PrunePasses(ctx context.Context) error {
+// PrunePasses removes entries that are kept no longer, and says whether there may be more of them.
+func (db *DB) PrunePasses(ctx context.Context) (more bool, err error) {
 	ctx, cancel := db.bounded(ctx)
 	defer cancel()
-	_, err := db.pool.Exec(ctx, prunePassesSQL, PassesKept.Seconds(), MaxPassesKept, pruneChunk)
-	return wrap("prune passes", err)
+	pruned, err := db.pool.Exec(ctx, prunePassesSQL, PassesKept.Seconds(), MaxPassesKept, pruneChunk)
+	return pruned.RowsAffected() == pruneChunk, wrap("prune passes", err)
 }
 
 // PassPosition is where a page of the history begins: behind this entry.
@@ -121,7 +121,7 @@ type PassFilter struct {
 const listPassesSQL = `select job, number, instance, began_at, ended_at, passes, took_ms, sent, done, failed, repeated, result, coalesce(problem, '')
 from modulo.passes
 where job = $1::text and ($2::int is null or number = $2) and (not $3::boolean or result <> 'complete')
-  and ($4::timestamptz is null or (began_at, number) < ($4, $5::int))
+  and ($4::timestamptz is null or (began_at, number) < ($4, $5::int)) and began_at >= clock_timestamp() - make_interval(secs => $7::float8)
 order by began_at desc, number desc
 limit $6`
 
@@ -134,7 +134,7 @@ func (db *DB) Passes(ctx context.Context, f PassFilter) ([]Pass, error) {
 	if f.Before != nil {
 		before, number = &f.Before.BeganAt, f.Before.Number
 	}
-	rows, err := db.pool.Query(ctx, listPassesSQL, f.Job, f.Worker, f.Trouble, before, number, f.Limit)
+	rows, err := db.pool.Query(ctx, listPassesSQL, f.Job, f.Worker, f.Trouble, before, number, f.Limit, PassesKept.Seconds())
 	if err != nil {
 		return nil, wrap("passes of "+f.Job, err)
 	}

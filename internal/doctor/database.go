@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -68,13 +69,12 @@ func (e *examination) server(ctx context.Context, db *store.DB) {
 // rights looks at the tables of Modulo itself; those on the tables of jobs are a part of their checks.
 func (e *examination) rights(ctx context.Context, db *store.DB) {
 	const group, name = "database", "rights"
-	missing, err := db.MissingRights(ctx)
+	missing, err := db.MissingRights(ctx, slices.Collect(maps.Keys(e.c.Retention.Kept())))
 	switch {
 	case err != nil:
 		e.note(group, name, Failure, "look at the server", "%s", err)
 	case len(missing) > 0:
-		e.note(group, name, Failure, "grant select, insert, update, delete on all tables in schema modulo to the role",
-			"the role may not %s", strings.Join(missing, "; "))
+		e.note(group, name, Failure, "grant the role "+strings.Join(missing, "; "), "the role may not %s", strings.Join(missing, "; "))
 	default:
 		e.note(group, name, OK, "", "the role may read and write the tables of the schema modulo")
 	}

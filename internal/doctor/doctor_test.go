@@ -306,10 +306,13 @@ func TestTables(t *testing.T) {
 	p.exec(`grant select on modulo.schema_version to "doctor_test"`)
 	report = p.examine()
 	p.wants(report, "job big/rights=failure", "grant")
-	p.wants(report, "database/rights=failure", "may not select, insert, update modulo.audit; select, insert, update, delete modulo.failures")
+	p.wants(report, "database/rights=failure", "may not select, insert, update on modulo.audit; select, insert, update, delete on modulo.failures")
 	p.exec(`grant select, insert, update, delete on all tables in schema modulo to "doctor_test"; grant usage on sequence modulo.epoch to "doctor_test";
-		revoke delete on modulo.audit, modulo.progress, modulo.retention from "doctor_test"`)
+		revoke delete on modulo.audit, modulo.progress, modulo.retention, modulo.outbox from "doctor_test";
+		create table modulo.not_ours (n int)`)
 	p.wants(p.examine(), "database/rights=ok")
+	p.text = "retention: {done: 24h, audit: 24h}"
+	p.wants(p.examine(), "database/rights=failure", "grant the role delete on modulo.audit; delete on modulo.outbox")
 	p.wants(report, "database/visibility=ok", "doctor_test is not shown")
 }
 

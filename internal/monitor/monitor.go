@@ -68,7 +68,7 @@ const (
 // New returns a monitor of a service that is starting.
 func New(cfg Config) *Monitor {
 	m := &Monitor{Config: cfg, registry: prometheus.NewRegistry(), born: time.Now(), known: make(chan struct{}), jobs: map[string]*job{}}
-	m.past.last = map[jobs.WorkerID]*entry{}
+	m.past.last = map[alike]*entry{}
 	for _, j := range cfg.Jobs {
 		m.jobs[j.Name] = &job{interval: j.Schedule.Cron == "", workers: map[int]*worker{}, parted: map[int]parting{}}
 	}

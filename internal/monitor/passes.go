@@ -20,9 +20,15 @@ const (
 
 // past are the passes that did something, or did not work, until they are in the history. m.mu guards it.
 type past struct {
-	last      map[jobs.WorkerID]*entry // of each worker
-	unwritten []*entry                 // oldest first
-	lost      int                      // given up
+	last      map[alike]*entry
+	unwritten []*entry // oldest first
+	lost      int      // given up
+}
+
+// alike are passes that can share an entry. Where good and bad ones alternate there are two entries at a time.
+type alike struct {
+	jobs.WorkerID
+	result store.PassResult
 }
 
 // entry is one of the history; it may change after it was written.
@@ -42,13 +48,17 @@ func (p *past) passed(id jobs.WorkerID, outcome jobs.Outcome, err error, now tim
 		Job: id.Job, Number: id.Number, BeganAt: now.Add(-outcome.Took), EndedAt: now, Passes: 1, Took: outcome.Took,
 		Sent: outcome.Sent, Done: outcome.Done, Failed: outcome.Failed, Repeated: outcome.Repeated, Result: store.PassComplete,
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		this.Result, this.Problem = store.PassEarly, err.Error()
+	case outcome.Stopped:
+		this.Result, this.Problem = store.PassEarly, "told to stop: rows may be left"
 	}
-	e := p.last[id]
-	if e == nil || e.Result != this.Result || now.Sub(e.BeganAt) >= entrySpan || !interval && err == nil {
+	kind := alike{id, this.Result}
+	e := p.last[kind]
+	if e == nil || now.Sub(e.BeganAt) >= entrySpan || !interval && err == nil {
 		e = &entry{Pass: this}
-		p.last[id] = e
+		p.last[kind] = e
 	} else {
 		e.EndedAt, e.Passes, e.Took, e.Problem = now, e.Passes+1, max(e.Took, this.Took), this.Problem
 		e.Sent, e.Done, e.Failed, e.Repeated = e.Sent+this.Sent, e.Done+this.Done, e.Failed+this.Failed, e.Repeated+this.Repeated
@@ -83,6 +93,17 @@ func (p *past) wait(list ...*entry) {
 	}
 }
 
+// again lets entries that could not be written wait again, before those that came meanwhile.
+func (p *past) again(entries []*entry) {
+	newer := p.unwritten
+	p.unwritten = nil
+	for _, e := range newer {
+		e.waits = false
+	}
+	p.wait(entries...)
+	p.wait(newer...)
+}
+
 // take returns what waits, as it is now, and takes it for written.
 func (p *past) take() (entries []*entry, list []store.Pass) {
 	entries, p.unwritten = p.unwritten, nil
@@ -97,24 +118,36 @@ func (p *past) take() (entries []*entry, list []store.Pass) {
 func (t *teller) tellPasses(ctx context.Context) error {
 	t.mu.Lock()
 	entries, list := t.past.take()
-	lost := t.past.lost
-	t.past.lost = 0
+	t.lost, t.past.lost = t.lost+t.past.lost, 0
 	t.mu.Unlock()
-	if lost > 0 {
-		t.Log.Warn().Int("entries", lost).Msg("the history of passes has a gap: the database was away for too long")
-	}
 	if len(list) == 0 {
 		return nil
 	}
 	if err := t.notes.NotePasses(ctx, list); err != nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.past.wait(entries...)
+		t.past.again(entries)
 		return err
 	}
-	if time.Since(t.pruned) < pruneInterval {
-		return nil
+	if t.lost > 0 {
+		t.Log.Warn().Int("entries", t.lost).Msg("the history of passes has a gap: it could not be written for too long")
+		t.lost = 0
 	}
-	t.pruned = time.Now()
-	return t.notes.PrunePasses(ctx)
+	return nil
+}
+
+// prune removes what is kept no longer, every now and then, and without a pause while there is more of it than one call removes.
+func (t *teller) prune(ctx context.Context) {
+	if time.Since(t.pruned) < pruneInterval {
+		return
+	}
+	call, cancel := context.WithTimeout(ctx, progressTimeout)
+	defer cancel()
+	more, err := t.notes.PrunePasses(call)
+	if err != nil && ctx.Err() == nil {
+		t.Log.Warn().Err(err).Msg("old passes are not removed from the history; trying again later")
+	}
+	if !more {
+		t.pruned = time.Now()
+	}
 }

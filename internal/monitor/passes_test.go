@@ -51,6 +51,13 @@ func TestTellPasses(t *testing.T) {
 		m.Passed(nightly, did, nil)
 		step(5*time.Second, "nightly/0 1 complete 9/1: ", "nightly/0 1 complete 9/1: ", "orders/0 2 complete 18/2: ")
 		step(5 * time.Second)
+		fifth, cut := jobs.WorkerID{Job: "orders", Number: 5}, did
+		cut.Stopped = true
+		m.Passed(fifth, jobs.Outcome{Stopped: true}, nil)
+		m.Passed(fifth, cut, nil)
+		m.Passed(fifth, did, nil)
+		m.Passed(fifth, cut, nil)
+		step(5*time.Second, "orders/5 1 complete 9/1: ", "orders/5 2 ended early 18/2: told to stop: rows may be left")
 		m.Passed(orders, did, nil)
 		m.Passed(orders, jobs.Outcome{}, gone)
 		m.Passed(nightly, jobs.Outcome{}, gone)
@@ -69,7 +76,7 @@ func TestTellPasses(t *testing.T) {
 		stop()
 		telling.Wait()
 		step(0, "orders/0 1 complete 9/1: ", "orders/0 1 ended early 0/0: no broker")
-		if notes.pruned != 1 {
+		if notes.pruned != 3 { // while there is more, one time after the other
 			t.Errorf("pruned %d times", notes.pruned)
 		}
 	})
@@ -96,7 +103,13 @@ func TestHistoryIsBounded(t *testing.T) {
 	for range maxUnwritten + 7 {
 		m.Passed(nightly, jobs.Outcome{Sent: 1}, nil)
 	}
-	if _, list := m.past.take(); len(list) != maxUnwritten || m.past.lost != 7 {
+	entries, list := m.past.take()
+	if len(list) != maxUnwritten || m.past.lost != 7 {
 		t.Errorf("%d entries wait, %d are lost", len(list), m.past.lost)
+	}
+	m.Passed(orders, jobs.Outcome{Sent: 1}, nil)
+	m.past.again(entries)
+	if _, list := m.past.take(); len(list) != maxUnwritten || list[maxUnwritten-1].Job != "orders" || m.past.lost != 8 {
+		t.Errorf("%d entries wait after a failed try, %d are lost", len(list), m.past.lost)
 	}
 }

@@ -73,7 +73,7 @@ func (j *job) keep(number int, p parting) {
 type Notes interface {
 	NoteProgress(ctx context.Context, list []store.WorkerProgress) error
 	NotePasses(ctx context.Context, list []store.Pass) error
-	PrunePasses(ctx context.Context) error
+	PrunePasses(ctx context.Context) (more bool, err error)
 }
 
 // teller writes down what a monitor has noted. Not safe for concurrent use.
@@ -81,6 +81,7 @@ type teller struct {
 	*Monitor
 	notes   Notes
 	failing bool      // the last try did not work
+	lost    int       // entries of the history that were given up since the last that was written
 	pruned  time.Time // when old passes were removed last
 }
 
@@ -95,6 +96,7 @@ func (m *Monitor) Tell(ctx context.Context, notes Notes, patience time.Duration)
 		case <-ctx.Done():
 		case <-ticker.C:
 			t.tell(ctx, progressTimeout)
+			t.prune(ctx)
 		}
 	}
 	if !t.failing {

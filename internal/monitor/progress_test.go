@@ -38,9 +38,9 @@ func (n *notebook) NotePasses(_ context.Context, list []store.Pass) error {
 	return nil
 }
 
-func (n *notebook) PrunePasses(context.Context) error {
+func (n *notebook) PrunePasses(context.Context) (more bool, err error) {
 	n.pruned++
-	return nil
+	return n.pruned < 3, nil
 }
 
 // told are the notes of one worker since the last call.
