@@ -102,7 +102,7 @@ CLIENT_JARS := /usr/share/java/activemq-client.jar:/usr/share/java/geronimo-jms_
 BENCH_CASES := ceiling,database,modulo,original,plain,river,delayed,latency,memory,idle
 
 .PHONY: bench
-bench: install build rivals ## rows/s of Modulo, of broker and database alone, of other programs: some 45 minutes (ARGS="--rounds 1 ...")
+bench: install build rivals ## rows/s of Modulo, of broker and database alone, of other programs: some 25 minutes (ARGS="--rounds 1 ...")
 	bin/modulo bench --rivals bin/rivals --cases $(BENCH_CASES) --workers 1,2,5,8,16,64 --confirm transaction,receipt \
 	  --json-file bin/bench.json $(ARGS)
 
