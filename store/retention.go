@@ -140,7 +140,9 @@ func failedKind(job string) sweepKind {
 		walk: `select row_id, failed_at is not null and not delivered and failed_at < now() - make_interval(secs => $2::float8), false
 from modulo.failures where job = ` + quoteText(job) + ` and row_id > (select $1::bigint) order by row_id`,
 		remove: `update modulo.failures set discarded_at = now(), failed_at = null, next_attempt_at = now(), updated_at = now()
-where job = ` + quoteText(job) + ` and row_id = any($1::bigint[]) and not delivered and failed_at < now() - make_interval(secs => $2::float8)`,
+where job = ` + quoteText(job) + ` and row_id = any(array(
+  select l.row_id from modulo.failures as l where l.job = ` + quoteText(job) + ` and l.row_id = any($1::bigint[]) for update skip locked
+)) and not delivered and failed_at < now() - make_interval(secs => $2::float8)`,
 	}
 }
 

@@ -192,7 +192,7 @@ func TestRetentionByOneConnection(t *testing.T) {
 	}
 }
 
-// Failed rows are given up as a person would, not deleted; what was delivered, or is tried again, stays.
+// Failed rows are given up as a person would, not deleted; what was delivered, is tried again, or is locked, stays.
 func TestRetentionOfFailedRows(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -202,7 +202,14 @@ func TestRetentionOfFailedRows(t *testing.T) {
 		('outbox', 2, '', 8, now(), now() - interval '2 hours', 'unmarkable', '', true),
 		('outbox', 3, '', 8, now(), now(), 'refused', '', false),
 		('outbox', 4, '', 1, now() - interval '2 hours', null, 'refused', '', false),
+		('outbox', 6, '', 8, now(), now() - interval '2 hours', 'refused', '', false),
 		('other', 5, '', 8, now(), now() - interval '2 hours', 'refused', '', false)`)
+	holder := testservers.Connect(t, f.url)
+	for _, sql := range []string{"begin", "select from modulo.failures where row_id = 6 for update"} {
+		if _, err := holder.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
 	sweep := f.sweeps(store.RetentionConfig{Failed: time.Hour})[0]
 	if removed, _ := f.sweep(sweep); removed != 1 {
 		t.Errorf("%d are given up, want 1", removed)
