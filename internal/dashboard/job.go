@@ -28,6 +28,7 @@ type jobPage struct {
 	Sharing   string
 	Workers   []workerLine
 	Past      []pastLine
+	PastError string // why the passes cannot be read now
 }
 
 // chart is an hour of one number.
@@ -82,12 +83,15 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 		return frame{}, err
 	}
 	now := time.Now()
-	past := d.readPast(r.Context(), store.PassFilter{Job: j.Job, Limit: pastOfJob}, "") // the verdict says if it cannot be read
+	past := d.readPast(r.Context(), store.PassFilter{Job: j.Job, Limit: pastOfJob}, "")
 	page := jobPage{
 		rights: rightsOf(r), Line: d.line(j, now), Verdict: d.render.verdictOf([]operations.Job{j}, o, now), Change: changeOf(j, r.URL.Query().Get("changed")),
 		Instances: plural(j.Instances, "instance runs it", "instances run it"), Eta: "nothing waits",
 		Delivered: plural(j.Done, "row delivered so far", "rows delivered so far"), Skew: skewHint(j),
 		Past: pastLines(past.Value.Passes),
+	}
+	if past.Err != nil {
+		page.PastError = past.Err.Error()
 	}
 	if !byInterval(j) {
 		page.Schedule = j.Schedule

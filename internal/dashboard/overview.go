@@ -49,7 +49,7 @@ func (d *Dashboard) overview(ctx context.Context) snapshot[operations.Overview] 
 
 func (d *Dashboard) readOverview(r *http.Request) (frame, error) {
 	now, o := time.Now(), d.overview(r.Context())
-	page := overviewPage{rights: rightsOf(r), Verdict: d.render.verdictOf(o.Value.Jobs, o, now), Totals: d.totals(o.Value.Jobs)}
+	page := overviewPage{rights: rightsOf(r), Verdict: d.render.verdictOf(o.Value.Jobs, o, now), Totals: d.totals(o.Value.Jobs, now)}
 	for _, j := range o.Value.Jobs {
 		page.Jobs = append(page.Jobs, d.line(j, now))
 	}
@@ -58,7 +58,7 @@ func (d *Dashboard) readOverview(r *http.Request) (frame, error) {
 
 func (d *Dashboard) line(j operations.Job, now time.Time) jobLine {
 	line := jobLine{
-		Name: j.Job, State: stateMark(j), Known: j.Generation > 0, Paused: j.Paused, Switch: "pause", Workers: j.Workers, Owned: j.Owned,
+		Name: j.Job, State: stateMark(j, now), Known: j.Generation > 0, Paused: j.Paused, Switch: "pause", Workers: j.Workers, Owned: j.Owned,
 		Backlog: atLeast(j.Backlog, j.BacklogComplete), Oldest: ageOf(j.Aged, j.Backlog, j.OldestSeconds), Rate: rate(j.RowsPerSecond),
 		Failed: j.Failed, Retrying: j.Retrying, LastPass: momentOf(now, j.PassAt), NextPass: nextPass(now, j),
 		Spark: spark("inline", "Rows per second", d.past(j.Job, rateOf), rate),
@@ -80,12 +80,12 @@ func (d *Dashboard) line(j operations.Job, now time.Time) jobLine {
 }
 
 // stateMark tells a job's state by colour, shape and word.
-func stateMark(j operations.Job) mark {
+func stateMark(j operations.Job, now time.Time) mark {
 	levels := map[operations.State]level{
 		operations.StateRunning: good, operations.StateChanging: busy, operations.StateStopped: bad,
 		operations.StatePartly: warn, operations.StateToken: bad,
 	}
-	if retired(j) {
+	if retired(j, now) {
 		return markOf(quiet, "no instance")
 	}
 	if j.State == operations.StatePaused {
@@ -94,8 +94,11 @@ func stateMark(j operations.Job) mark {
 	return markOf(levels[j.State], j.Text())
 }
 
-// retired says that no instance has the job any more, this one included: nobody waits for it.
-func retired(j operations.Job) bool { return !j.Configured && j.Instances == 0 }
+// retired says that no instance has the job any more, this one included, and has not had it for long: nobody waits for it.
+func retired(j operations.Job, now time.Time) bool {
+	recent := func(at *time.Time) bool { return at != nil && now.Sub(*at) < retiredAfter }
+	return !j.Configured && j.Instances == 0 && !recent(j.ProgressAt) && !recent(j.PassAt)
+}
 
 // ageOf is the age of the oldest pending row; there may be none, or a table that does not tell.
 func ageOf(aged bool, pending int, age float64) string {
@@ -126,7 +129,7 @@ func nextPass(now time.Time, j operations.Job) template.HTML {
 }
 
 // totals sums up the jobs.
-func (d *Dashboard) totals(list []operations.Job) []tile {
+func (d *Dashboard) totals(list []operations.Job, now time.Time) []tile {
 	if len(list) == 0 {
 		return nil
 	}
@@ -134,7 +137,7 @@ func (d *Dashboard) totals(list []operations.Job) []tile {
 	var sum operations.Job
 	var done int64
 	complete, aged := true, false
-	list = slices.DeleteFunc(slices.Clone(list), retired)
+	list = slices.DeleteFunc(slices.Clone(list), func(j operations.Job) bool { return retired(j, now) })
 	for _, j := range list {
 		rates, backlogs = add(rates, d.past(j.Job, rateOf)), add(backlogs, d.past(j.Job, backlogOf))
 		ages, failures = higher(ages, d.past(j.Job, oldestOf)), add(failures, d.past(j.Job, failedOf))

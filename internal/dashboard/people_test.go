@@ -2,7 +2,9 @@ package dashboard_test
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"modulo/internal/browser"
@@ -184,4 +186,16 @@ func TestBrokerGone(t *testing.T) {
 	look.shows("Events do not flow in outbox")
 	look.shows("No worker of outbox gets anywhere: 10 rows wait, the oldest for")
 	look.silent()
+}
+
+// TestUnreadableHistory: the page of a job says that its passes cannot be read, and shows the rest.
+func TestUnreadableHistory(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.run("jobs: {outbox: {workers: 2}}")
+	s.exec("alter table modulo.passes rename to unreadable")
+	s.await("a page that says so", func() bool {
+		got := s.ask(http.MethodGet, "/jobs/outbox", nil)
+		return got.code == http.StatusOK && strings.Contains(got.text, "The history cannot be read: ") && !strings.Contains(got.text, "Nothing so far")
+	})
 }

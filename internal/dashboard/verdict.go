@@ -52,6 +52,9 @@ const (
 	behindAfter = time.Minute
 	// stuckAfter is how long a job with pending rows may show no progress.
 	stuckAfter = 30 * time.Second
+	// retiredAfter is how long ago a job that nobody runs or configures any more must have shown a sign of life to be taken
+	// for one that is gone for good: a weekend.
+	retiredAfter = 72 * time.Hour
 )
 
 // judge says what is to be said about a job; nothing if all is well.
@@ -91,6 +94,9 @@ func (v *renderer) judgeFlow(j operations.Job, now time.Time) reason {
 	case j.TokenProblems > 0:
 		return says(bad, j.TokenProblems == j.Workers, "workers", "%s of %s %s for a person: the token on the broker is gone or doubled. “modulo workers reset-token %s” says what would be sent again.",
 			plural(j.TokenProblems, "worker", "workers"), j.Job, verb(j.TokenProblems, "waits", "wait"), j.Job)
+	case j.Instances == 0 && !j.Configured:
+		return says(warn, true, "instances", "No instance runs %s any more, and it is not configured here: what waits in it is not known. Start “modulo run” with it; if it is gone for good, this is said until %s after its last pass.",
+			j.Job, span(retiredAfter))
 	case j.Instances == 0:
 		return says(bad, true, "instances", "No instance runs %s%s. Start “modulo run”.", j.Job, waiting(j))
 	case j.Paused:
@@ -201,66 +207,91 @@ func (v *renderer) verdictOf(list []operations.Job, s snapshot[operations.Overvi
 	if s.Err != nil {
 		return databaseVerdict(s.At, now)
 	}
-	var sum verdict
-	var stopped, uncounted, gone []string
-	late := false
-	worst, pending, failed, perSecond, age := quiet, 0, 0, 0.0, time.Duration(0)
+	var found verdict
+	var sum tally
+	var stopped []string
+	worst := quiet
 	for _, j := range list {
-		if retired(j) {
-			gone = append(gone, j.Job)
+		if retired(j, now) {
+			sum.gone = append(sum.gone, j.Job)
 			continue
 		}
 		for _, r := range v.judge(j, now) {
-			worst, sum.Reasons = max(worst, r.level), append(sum.Reasons, r)
+			worst, found.Reasons = max(worst, r.level), append(found.Reasons, r)
 			if r.stops {
 				stopped = append(stopped, j.Job)
 			}
 		}
-		if j.BacklogProblem != "" {
-			uncounted = append(uncounted, j.Job)
-		}
-		if behind(j) && j.RowsPerSecond < 1 {
-			late = true
-		}
-		pending, failed = pending+j.Backlog, failed+j.Failed
-		perSecond, age = perSecond+j.RowsPerSecond, max(age, oldest(j))
+		sum.add(j)
 	}
-	sentence := flow(pending, perSecond, age, late)
-	if late {
+	sentence := sum.flow()
+	if sum.late {
 		worst = max(worst, warn)
 	}
-	if failed > 0 {
-		sentence += ", but " + plural(failed, "row", "rows") + " failed"
+	if sum.failed > 0 {
+		sentence += ", but " + plural(sum.failed, "row", "rows") + " failed"
 	}
 	switch {
 	case len(stopped) > 0:
 		sentence = "Events do not flow in " + strings.Join(stopped, ", ")
-	case len(uncounted) > 0:
-		sentence = "It is not known what waits in " + strings.Join(uncounted, ", ")
+	case len(sum.uncounted) > 0:
+		sentence = "It is not known what waits in " + strings.Join(sum.uncounted, ", ")
 	case len(list) == 0:
 		worst, sentence = quiet, "There is no job yet"
-	case len(list) == len(gone):
-		worst, sentence = quiet, "No instance runs "+strings.Join(gone, ", ")+", and it is not configured here"
-	case worst == quiet:
+	case len(list) == len(sum.gone):
+		worst, sentence = quiet, "No instance runs "+strings.Join(sum.gone, ", ")+", and it is not configured here"
+	case worst == quiet && (len(sum.elsewhere) == 0 || sum.flows()):
 		worst = good
 	}
-	sum.mark = markOf(worst, sentence)
-	return sum
+	found.mark = markOf(worst, sentence)
+	return found
 }
 
-// flow says how events flow where no job has stopped; late: rows of a job wait for too long, and hardly any of them goes.
-func flow(pending int, perSecond float64, age time.Duration, late bool) string {
+// tally sums up jobs.
+type tally struct {
+	counted         int      // jobs
+	uncounted       []string // jobs whose rows cannot be counted
+	elsewhere, gone []string // jobs that are not configured here: run by other instances, and retired
+	pending, failed int
+	perSecond       float64
+	age             time.Duration
+	late            bool // rows of a job wait for too long, and hardly any of them goes
+}
+
+func (t *tally) add(j operations.Job) {
+	switch {
+	case j.BacklogProblem != "":
+		t.uncounted = append(t.uncounted, j.Job)
+	case !j.Configured:
+		t.elsewhere = append(t.elsewhere, j.Job)
+	default:
+		t.counted++
+	}
+	t.late = t.late || behind(j) && j.RowsPerSecond < 1
+	t.pending, t.failed = t.pending+j.Backlog, t.failed+j.Failed
+	t.perSecond, t.age = t.perSecond+j.RowsPerSecond, max(t.age, oldest(j))
+}
+
+// flows says whether so much is delivered that it can be seen.
+func (t *tally) flows() bool { return t.perSecond >= 1 }
+
+// flow says how events flow where no job has stopped. It claims nothing of rows that nobody has counted.
+func (t *tally) flow() string {
 	since := ""
-	if age > 0 {
-		since = ", the oldest pending row has waited " + span(age)
+	if t.age > 0 {
+		since = ", the oldest pending row has waited " + span(t.age)
 	}
 	switch {
-	case late:
-		return "Rows wait: " + plural(pending, "row is", "rows are") + " pending" + since
-	case perSecond >= 1:
-		return "Events flow: " + rate(perSecond) + " rows/s" + since
-	case pending > 0:
-		return "Events flow: " + plural(pending, "row is", "rows are") + " on the way" + since
+	case t.late:
+		return "Rows wait: " + plural(t.pending, "row is", "rows are") + " pending" + since
+	case t.flows():
+		return "Events flow: " + rate(t.perSecond) + " rows/s" + since
+	case t.pending > 0:
+		return "Events flow: " + plural(t.pending, "row is", "rows are") + " on the way" + since
+	case t.counted == 0:
+		return "What waits in " + strings.Join(t.elsewhere, ", ") + " is not known here"
+	case len(t.elsewhere)+len(t.gone) > 0:
+		return "All is delivered of the jobs configured here"
 	}
 	return "All is delivered"
 }

@@ -38,6 +38,10 @@ func TestVerdict(t *testing.T) {
 		"no one":                 {func(j *operations.Job) { j.Instances, j.Owned = 0, 0 }, "bad", "Events do not flow in outbox", "No instance runs outbox."},
 		"unowned":                {func(j *operations.Job) { j.Owned = 1 }, "warn", "All is delivered", "1 worker of outbox has no owner"},
 		"elsewhere":              {func(j *operations.Job) { j.Configured, j.Paused = false, true }, "warn", "Events do not flow in outbox", "outbox is paused."},
+		"elsewhere, idle":        {func(j *operations.Job) { j.Configured, j.Aged = false, false }, "", "What waits in outbox is not known here", ""},
+		"elsewhere, delivering":  {func(j *operations.Job) { j.Configured, j.RowsPerSecond = false, 12 }, "good", "Events flow: 12 rows/s", ""},
+		"elsewhere, failed":      {func(j *operations.Job) { j.Configured, j.Failed = false, 1 }, "warn", "What waits in outbox is not known here, but 1 row failed", "1 row of outbox failed"},
+		"its instance has died":  {func(j *operations.Job) { j.Configured, j.Instances, j.Owned = false, 0, 0 }, "warn", "Events do not flow in outbox", "No instance runs outbox any more"},
 		"all free":               {func(j *operations.Job) { j.Owned = 0 }, "bad", "Events do not flow in outbox", "No worker of outbox has an owner"},
 		"changing":               {func(j *operations.Job) { j.ChangingTo = 5 }, "busy", "All is delivered", "from 2 to 5 workers"},
 		"broker":                 {func(j *operations.Job) { j.PerWorker = trouble(2); j.Backlog = 1 }, "bad", "Events do not flow in outbox", "1 row waits. The last reason: connect: connection refused"},
@@ -74,12 +78,22 @@ func TestVerdict(t *testing.T) {
 			t.Errorf("%s: %s %q: %s", name, v.Class, v.Word, said)
 		}
 	}
-	gone := operations.Job{Job: "old", Generation: 1, Workers: 2, Failed: 3}
-	if v := (&renderer{}).verdictOf([]operations.Job{gone, well}, snapshot[operations.Overview]{At: now}, now); v.Word != "All is delivered" || len(v.Reasons) > 0 {
-		t.Errorf("beside a job that nobody runs any more: %v", v)
-	}
-	if v := (&renderer{}).verdictOf([]operations.Job{gone}, snapshot[operations.Overview]{At: now}, now); v.Class != "" || v.Word != "No instance runs old, and it is not configured here" {
-		t.Errorf("a job that nobody runs any more: %v", v)
+	weekAgo := now.Add(-7 * 24 * time.Hour)
+	gone := operations.Job{Job: "old", Generation: 1, Workers: 2, Failed: 3, ProgressAt: &weekAgo}
+	other := well
+	other.Job, other.Configured = "other", false
+	for _, c := range []struct {
+		list            []operations.Job
+		class, sentence string
+	}{
+		{[]operations.Job{gone, well}, "good", "All is delivered of the jobs configured here"},
+		{[]operations.Job{gone}, "", "No instance runs old, and it is not configured here"},
+		{[]operations.Job{well, other}, "", "All is delivered of the jobs configured here"},
+		{[]operations.Job{gone, other}, "", "What waits in other is not known here"},
+	} {
+		if v := (&renderer{}).verdictOf(c.list, snapshot[operations.Overview]{At: now}, now); v.Class != c.class || v.Word != c.sentence || len(v.Reasons) > 0 {
+			t.Errorf("beside jobs that are not configured here: %v, want %q", v, c.sentence)
+		}
 	}
 	v := (&renderer{}).verdictOf([]operations.Job{well}, snapshot[operations.Overview]{At: longAgo, Err: errors.New("gone")}, now)
 	if v.Class != "bad" || v.Word != "The database does not answer" || !strings.Contains(v.Reasons[0].Text, "read 5 min ago") {

@@ -29,7 +29,7 @@ const (
 // Finding is what one check found. Group and Name are fixed words, so that others can look for them; docs/doctor.md explains
 // each name. Check and Hint are for people.
 type Finding struct {
-	Group  string `json:"group"` // configuration, database, job NAME, instances, broker
+	Group  string `json:"group"` // configuration, database, job NAME, instances, broker, doctor
 	Name   string `json:"name"`
 	Status Status `json:"status"`
 	Check  string `json:"check"`

@@ -36,7 +36,8 @@ func (c *Console) Checkup() Checkup {
 	return c.checkup.last
 }
 
-// Examine makes all checks, for ExamineLimit at most. What was found for somebody who has left meanwhile counts for nothing.
+// Examine makes all checks, for ExamineLimit at most: what takes longer is told by a finding. What was found for somebody who
+// has left meanwhile counts for nothing.
 func (c *Console) Examine(ctx context.Context) (Checkup, error) {
 	select {
 	case c.checkup.turn <- struct{}{}:
@@ -44,11 +45,17 @@ func (c *Console) Examine(ctx context.Context) (Checkup, error) {
 	default:
 		return Checkup{}, ErrExamining
 	}
-	ctx, cancel := context.WithTimeout(ctx, ExamineLimit)
+	limited, cancel := context.WithTimeout(ctx, ExamineLimit)
 	defer cancel()
-	findings, at := c.Doctor(ctx), time.Now().UTC()
+	findings, at := c.Doctor(limited), time.Now().UTC()
 	if err := context.Cause(ctx); err != nil {
 		return Checkup{}, fmt.Errorf("examine: %w", err)
+	}
+	if limited.Err() != nil {
+		findings = append(findings, doctor.Finding{
+			Group: "doctor", Name: "time", Status: doctor.Failure, Check: fmt.Sprintf("the checks were not finished within %s: the last ones failed for that alone", ExamineLimit),
+			Hint: "ask modulo doctor, which takes its time",
+		})
 	}
 	c.checkup.mu.Lock()
 	defer c.checkup.mu.Unlock()

@@ -190,20 +190,14 @@ func later(a *time.Time, b time.Time) *time.Time {
 	return &b
 }
 
-// addBacklog adds what is pending, where the table is known. One that cannot be counted says so in the job: the database
-// answers, and one bad table must not hide the other jobs.
+// addBacklog adds what is pending, where the table is known.
 func (c *Console) addBacklog(ctx context.Context, job *Job) error {
 	if !job.Configured {
 		return c.addFailures(ctx, job)
 	}
 	backlog, at, err := c.backlog(ctx, job.Job, job.Workers)
-	switch {
-	case err == nil:
-	case ctx.Err() != nil || store.IsUnreachable(err):
-		return err
-	default:
-		job.BacklogProblem = err.Error()
-		return nil
+	if err != nil {
+		return job.uncountable(ctx, err)
 	}
 	job.Backlog, job.BacklogComplete, job.CountedAt = backlog.Pending(), backlog.Complete, at
 	job.OldestSeconds, job.Aged = backlog.Oldest().Seconds(), backlog.Aged
@@ -219,6 +213,15 @@ func (c *Console) addBacklog(ctx context.Context, job *Job) error {
 	return nil
 }
 
+// uncountable keeps in the job why it cannot be counted: as long as the database answers, one bad job must not hide the others.
+func (j *Job) uncountable(ctx context.Context, err error) error {
+	if ctx.Err() != nil || store.IsUnreachable(err) {
+		return err
+	}
+	j.BacklogProblem = err.Error()
+	return nil
+}
+
 // backlog is what was counted last, or is counted now.
 func (c *Console) backlog(ctx context.Context, job string, workers int) (store.Backlog, time.Time, error) {
 	if c.Counted != nil {
@@ -230,11 +233,16 @@ func (c *Console) backlog(ctx context.Context, job string, workers int) (store.B
 	if err != nil {
 		return store.Backlog{}, time.Time{}, err
 	}
-	if c.Counted == nil {
-		counted, err := source.Backlog(ctx, workers, store.BacklogLimit)
-		return counted, time.Now().UTC(), err
+	var counted store.Backlog
+	count := func(ctx context.Context) (err error) {
+		counted, err = source.Backlog(ctx, workers, store.BacklogLimit)
+		return err
 	}
-	counted, err := c.countSoon(ctx, job, source, workers)
+	if c.Counted == nil {
+		err = count(ctx)
+	} else {
+		err = c.countSoon(ctx, job, count)
+	}
 	return counted, time.Now().UTC(), err
 }
 
@@ -247,21 +255,29 @@ type elsewhere struct {
 // elsewhereAge is how long a count of them serves everybody.
 const elsewhereAge = 10 * time.Second
 
-// addFailures counts the failed rows of a job whose table is not known here.
-func (c *Console) addFailures(ctx context.Context, job *Job) (err error) {
+// addFailures counts the failed rows of a job whose table is not known here. If they cannot be counted, the last count stays.
+func (c *Console) addFailures(ctx context.Context, job *Job) error {
 	c.mu.Lock()
 	n := c.elsewhere[job.Job]
 	c.mu.Unlock()
+	var err error
 	if time.Since(n.at) >= elsewhereAge {
-		n.at = time.Now().UTC()
-		if n.failed, n.retrying, err = c.DB.CountByState(ctx, job.Job); err != nil {
-			return err
-		}
-		c.mu.Lock()
-		c.elsewhere[job.Job] = n
-		c.mu.Unlock()
+		err = c.countSoon(ctx, job.Job, func(ctx context.Context) error {
+			failed, retrying, err := c.DB.CountByState(ctx, job.Job)
+			if err != nil {
+				return err
+			}
+			n = elsewhere{failed, retrying, time.Now().UTC()}
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.elsewhere[job.Job] = n
+			return nil
+		})
 	}
 	job.Failed, job.Retrying, job.CountedAt = n.failed, n.retrying, n.at
+	if err != nil {
+		return job.uncountable(ctx, err)
+	}
 	return nil
 }
 
@@ -272,7 +288,7 @@ const (
 	recountAfter = 30 * time.Second
 )
 
-// uncounted is why a table could not be counted, and when.
+// uncounted is why a job could not be counted, and when.
 type uncounted struct {
 	err error
 	at  time.Time
@@ -280,16 +296,16 @@ type uncounted struct {
 
 // countSoon counts within countLimit, or tells at once why that did not work a moment ago: while K changes, or as long as
 // nothing was counted, this is asked for again and again.
-func (c *Console) countSoon(ctx context.Context, job string, source *store.Source, workers int) (store.Backlog, error) {
+func (c *Console) countSoon(ctx context.Context, job string, count func(context.Context) error) error {
 	c.mu.Lock()
 	last := c.uncounted[job]
 	c.mu.Unlock()
 	if last.err != nil && time.Since(last.at) < recountAfter {
-		return store.Backlog{}, last.err
+		return last.err
 	}
 	soon, cancel := context.WithTimeout(ctx, countLimit)
 	defer cancel()
-	counted, err := source.Backlog(soon, workers, store.BacklogLimit)
+	err := count(soon)
 	if err != nil && soon.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("count the rows of %s: not done within %s", job, countLimit)
 	}
@@ -299,7 +315,7 @@ func (c *Console) countSoon(ctx context.Context, job string, source *store.Sourc
 	if err != nil && ctx.Err() == nil && !store.IsUnreachable(err) {
 		c.uncounted[job] = uncounted{err, time.Now()}
 	}
-	return counted, err
+	return err
 }
 
 func schedule(s jobs.Schedule) string {

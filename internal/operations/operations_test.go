@@ -40,6 +40,21 @@ func newConsole(t *testing.T) (*operations.Console, func(sql string)) {
 	return operations.New(operations.Config{DB: db}), exec
 }
 
+// TestBadJob: failed rows of a job that nobody has configured cannot be counted. That is said of the job, which does not hide the others.
+func TestBadJob(t *testing.T) {
+	t.Parallel()
+	c, exec := newConsole(t)
+	exec("alter table modulo.failures rename to elsewhere")
+	o, err := c.Overview(t.Context())
+	if err != nil || len(o.Jobs) != 1 || o.Jobs[0].BacklogProblem == "" || o.Jobs[0].Workers != 2 {
+		t.Fatalf("without the table of failures: %+v, %v", o.Jobs, err)
+	}
+	exec("alter table modulo.elsewhere rename to failures")
+	if job, err := c.Job(t.Context(), "old"); err != nil || job.BacklogProblem != o.Jobs[0].BacklogProblem {
+		t.Errorf("tried again at once: %+v, %v", job, err)
+	}
+}
+
 // TestBadTable: a table that was renamed does not hide the other jobs.
 func TestBadTable(t *testing.T) {
 	t.Parallel()
