@@ -88,6 +88,9 @@ func stateMark(j operations.Job, now time.Time) mark {
 	if retired(j, now) {
 		return markOf(quiet, "no instance")
 	}
+	if !j.Configured && j.Instances == 0 {
+		return markOf(warn, "no instance")
+	}
 	if j.State == operations.StatePaused {
 		return mark{"warn", "pause", "paused"}
 	}

@@ -9,15 +9,20 @@ import (
 	"modulo/internal/operations"
 )
 
+// wellJob is one with nothing to complain about.
+func wellJob(now time.Time) operations.Job {
+	return operations.Job{
+		Job: "outbox", Configured: true, Generation: 3, Workers: 2, Owned: 2, Instances: 1, Schedule: "every 500ms", BacklogComplete: true, Aged: true,
+		ProgressAt: &now, PerWorker: []operations.Worker{{Instance: "a", OwnerSeconds: 14400}, {Worker: 1, Instance: "b", OwnerSeconds: 14400}},
+	}
+}
+
 // TestVerdict: each state of a job has its sentence, and its way to put it right.
 func TestVerdict(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	longAgo, hoursAgo := now.Add(-5*time.Minute), now.Add(-3*time.Hour)
-	well := operations.Job{
-		Job: "outbox", Configured: true, Generation: 3, Workers: 2, Owned: 2, Instances: 1, Schedule: "every 500ms", BacklogComplete: true, Aged: true,
-		ProgressAt: &now, PerWorker: []operations.Worker{{Instance: "a", OwnerSeconds: 14400}, {Worker: 1, Instance: "b", OwnerSeconds: 14400}},
-	}
+	well := wellJob(now)
 	trouble := func(workers int) []operations.Worker {
 		list := []operations.Worker{{Instance: "a"}, {Worker: 1, Instance: "b"}}
 		for i := range workers {
@@ -78,8 +83,19 @@ func TestVerdict(t *testing.T) {
 			t.Errorf("%s: %s %q: %s", name, v.Class, v.Word, said)
 		}
 	}
+}
+
+// TestVerdictOfJobs: beside jobs that are not configured here, and without the database, nothing is claimed that nobody knows.
+func TestVerdictOfJobs(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	well, longAgo, hoursAgo := wellJob(now), now.Add(-5*time.Minute), now.Add(-3*time.Hour)
 	weekAgo := now.Add(-7 * 24 * time.Hour)
 	gone := operations.Job{Job: "old", Generation: 1, Workers: 2, Failed: 3, ProgressAt: &weekAgo}
+	dead := gone
+	if dead.ProgressAt = &hoursAgo; stateMark(gone, now).Class != "" || stateMark(dead, now).Class != "warn" {
+		t.Errorf("without an instance for a week: %v, for hours: %v", stateMark(gone, now), stateMark(dead, now))
+	}
 	other := well
 	other.Job, other.Configured = "other", false
 	for _, c := range []struct {
