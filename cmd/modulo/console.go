@@ -57,13 +57,13 @@ func (a *app) withConsole(ctx context.Context, do func(*operations.Console) erro
 	})
 }
 
-// withTable runs a command that looks at the table of a job, where the configuration has that job.
-func (a *app) withTable(ctx context.Context, name string, do func(*operations.Console) error) error {
+// withTables runs a command that looks at the tables of jobs, of those that the configuration has; none named: of all.
+func (a *app) withTables(ctx context.Context, names []string, do func(*operations.Console) error) error {
 	c, err := a.load(config.Overrides{})
 	if err != nil {
 		return err
 	}
-	others := func(job *jobs.Job) bool { return job.Name != name }
+	others := func(job *jobs.Job) bool { return len(names) > 0 && !slices.Contains(names, job.Name) }
 	return a.onTables(ctx, c, slices.DeleteFunc(slices.Clone(c.JobList()), others), do)
 }
 
@@ -74,19 +74,27 @@ func (a *app) onTables(ctx context.Context, c *config.Config, list []*jobs.Job, 
 		if err := db.CheckSchema(ctx); err != nil {
 			return err
 		}
-		sources := map[string]*store.Source{}
-		var unfit error
+		sources, unfit := map[string]*store.Source{}, map[string]error{}
 		for _, job := range list {
 			opened, err := openSources(ctx, db, []*jobs.Job{job}, zerolog.Nop())
 			if store.IsUnreachable(err) {
 				return err
 			}
 			maps.Copy(sources, opened)
-			unfit = errors.Join(unfit, err)
+			if err != nil {
+				unfit[job.Name] = err
+			}
 		}
-		if err := do(operations.New(operations.Config{DB: db, Jobs: list, Sources: sources})); err != nil {
-			return err
+		err := do(operations.New(operations.Config{DB: db, Jobs: list, Sources: sources, Unfit: unfit}))
+		code := exitUsage
+		if err != nil {
+			code = codeOf(err)
 		}
-		return exit(exitUsage, unfit)
+		for _, name := range slices.Sorted(maps.Keys(unfit)) {
+			if !errors.Is(err, unfit[name]) {
+				err = errors.Join(err, unfit[name])
+			}
+		}
+		return exit(code, err)
 	})
 }

@@ -105,16 +105,16 @@ func (a *app) demoOn(ctx context.Context, flags demoFlags) (err error) {
 		return err
 	}
 	if err := a.migrateDemo(ctx, c); err != nil {
-		return err
+		return stoppedEarly(ctx, err)
 	}
 	app, err := openDemoApplication(ctx, a.databaseURL, a.brokerURL)
 	if err != nil {
-		return err
+		return stoppedEarly(ctx, err)
 	}
 	defer func() { err = errors.Join(err, app.close()) }()
 	fmt.Fprintf(a.err, "inserting %d events into modulo.outbox ...\n", flags.rows)
 	if err := app.insert(ctx, flags.rows); err != nil {
-		return err
+		return stoppedEarly(ctx, err)
 	}
 	o := opening{grace: 15 * time.Second, farewell: 5 * time.Second, log: log}
 	o.monitor = a.newMonitor(c, nil, log)
@@ -122,7 +122,7 @@ func (a *app) demoOn(ctx context.Context, flags demoFlags) (err error) {
 		return a.demoService(ctx, c, o, app, flags)
 	}
 	if err := app.createInvoices(ctx, demoInvoices); err != nil {
-		return err
+		return stoppedEarly(ctx, err)
 	}
 	return a.demoSite(ctx, c, o, app, flags)
 }
@@ -141,7 +141,7 @@ func (a *app) demoSite(ctx context.Context, c *config.Config, o opening, app *de
 func (a *app) demoService(ctx context.Context, c *config.Config, o opening, app *demoApplication, flags demoFlags) error {
 	s, err := a.openService(ctx, c, o)
 	if err != nil {
-		return err
+		return stoppedEarly(ctx, err)
 	}
 	defer s.db.Close()
 	serving, stopServing := context.WithCancel(ctx)
@@ -210,16 +210,19 @@ func (a *app) watchDemo(ctx context.Context, app *demoApplication, source *store
 
 // checkDemo waits for the consumer, compares what arrived with what was inserted, and tells.
 func (a *app) checkDemo(ctx context.Context, app *demoApplication, p *progress) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	patience, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	for app.tally().arrived < app.inserted && ctx.Err() == nil {
+	for app.tally().arrived < app.inserted && patience.Err() == nil {
 		select {
-		case <-ctx.Done():
+		case <-patience.Done():
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	final := app.tally()
 	p.finish(final)
+	if err := stoppedEarly(ctx, nil); err != nil {
+		return err // what has not arrived yet may still be on its way
+	}
 	fmt.Fprintf(a.out, "inserted %d, arrived %d, missing %d, repeated %d\n",
 		app.inserted, final.arrived, app.inserted-final.arrived, final.repeated)
 	if final.arrived != app.inserted {

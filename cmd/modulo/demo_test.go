@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"modulo/internal/local"
@@ -53,4 +55,16 @@ func processesIn(t *testing.T, dir string) []string {
 		}
 	}
 	return found
+}
+
+// Ctrl-C while the demo waits for the last messages is no loss of any.
+func TestDemoInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancelCause(t.Context())
+	stop(signalled{syscall.SIGINT})
+	var out strings.Builder
+	err := (&app{terminal: terminal{out: &out}}).checkDemo(ctx, &demoApplication{inserted: 1}, &progress{out: &out})
+	if codeOf(err) != 130 || strings.Contains(out.String(), "missing") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
 }

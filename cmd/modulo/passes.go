@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -29,6 +30,9 @@ intervals that went alike within a minute are one line. Instances write them eve
 	cmd.Flags().StringVar(&before, "before", "", `begin behind this place: "next" of -o json, the next page`)
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if filter.Limit < 1 || filter.Limit > operations.MaxPage {
+			return exit(exitUsage, fmt.Errorf("--limit %d is not from 1 to %d", filter.Limit, operations.MaxPage))
+		}
 		filter.Job = args[0]
 		if cmd.Flags().Changed("worker") {
 			filter.Worker = &worker
@@ -42,7 +46,11 @@ intervals that went alike within a minute are one line. Instances write them eve
 			if err != nil {
 				return err
 			}
-			return a.printPasses(*output, page)
+			if err := a.printPasses(*output, page); err != nil || page.Next == nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.err, "there are more: raise --limit, or go on with --before %s\n", *page.Next)
+			return err
 		})
 	}
 	return cmd

@@ -34,6 +34,10 @@ func TestPasses(t *testing.T) {
 	}
 	f.exec(`insert into modulo.passes values ('outbox', -1, 'here pid 7', '2030-01-02', '2030-01-02', 2, 0, 0, 0, 0, 0, 'missed', 'no instance owned them')`)
 	golden(t, "cli/passes.txt", maskedTable(f.ok("passes", "outbox", "--trouble")))
+	if a := f.exits(0, "passes", "outbox", "--limit", "1"); !strings.Contains(a.stderr, "--before 2030-01-02T00:00:00Z_-1\n") {
+		t.Errorf("more than a page: %q", a.stderr)
+	}
+	f.refuses(exitUsage, []string{"--limit 1001"}, "passes", "outbox", "--limit", "1001")
 	f.refuses(exitUsage, []string{"not a place in the history"}, "passes", "outbox", "--before", "yesterday")
 	f.refuses(exitRefused, []string{"no such job"}, "passes", "outbx")
 }

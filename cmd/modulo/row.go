@@ -31,7 +31,7 @@ func (a *app) rowsShowCommand() *cobra.Command {
 		if err != nil {
 			return exit(exitUsage, fmt.Errorf("row %q is not a number", args[1]))
 		}
-		return a.withTable(cmd.Context(), args[0], func(c *operations.Console) error {
+		return a.withTables(cmd.Context(), args[:1], func(c *operations.Console) error {
 			row, err := c.Row(cmd.Context(), args[0], id, *payload)
 			if errors.Is(err, store.ErrNoFailure) {
 				return fmt.Errorf("job %s, row %d: %w, and is not pending: it is done or unknown", args[0], id, store.ErrNoFailure)

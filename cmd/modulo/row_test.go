@@ -62,13 +62,19 @@ func TestRowShow(t *testing.T) {
 	if a := f.exits(exitUsage, "rows", "show", "orders", "1"); !strings.Contains(a.stdout, "too_large") || !strings.Contains(a.stderr, "orders does not exist") {
 		t.Errorf("without the table:\n%s%s", a.stdout, a.stderr)
 	}
-	if a := f.exits(exitUsage, "status"); !strings.Contains(a.stdout, "orders") || !strings.Contains(a.stderr, "orders does not exist") {
+	if a := f.exits(exitUsage, "status"); !strings.Contains(a.stdout, "orders") || strings.Count(a.stderr, "orders does not exist") != 2 ||
+		strings.Contains(a.stderr, "not in the configuration") {
 		t.Errorf("without the table:\n%s%s", a.stdout, a.stderr)
 	}
-	f.env["MODULO_CONFIG"] = "" // the table of orders is not known then
+	f.refuses(exitUsage, []string{"orders does not exist"}, "rows", "show", "orders", "2")
+	f.env["MODULO_CONFIG"] = "" // then the table of orders is not known
+	if told := f.ok("status", "orders"); !strings.Contains(told, "not configured here") {
+		t.Errorf("without the configuration:\n%s", told)
+	}
 	if told := f.ok("rows", "show", "orders", "1"); !strings.Contains(told, "not in this configuration") || !strings.Contains(told, "too_large") {
 		t.Errorf("without the configuration:\n%s", told)
 	}
+	f.refuses(exitRuntime, []string{"orders is not in the configuration"}, "rows", "show", "orders", "2")
 }
 
 // TestUnknownJob: a slip in the name of a job is refused by every command, and leaves nothing in the audit.
@@ -78,11 +84,11 @@ func TestUnknownJob(t *testing.T) {
 	for _, command := range []string{
 		"pause outbix", "resume outbix", "trigger outbix", "workers list outbix", "workers set outbix 3", "workers set outbix --abort",
 		"workers reset-token outbix", "rows list outbix", "rows groups outbix", "rows show outbix 1", "rows retry outbix --yes",
-		"rows discard outbix --dry-run", "audit outbix",
+		"rows discard outbix --dry-run", "audit outbix", "status outbix",
 	} {
 		f.refuses(exitRefused, []string{"no such job", "outbix"}, strings.Fields(command)...)
 	}
-	for _, command := range []string{"status outbix", "once outbix", "run --job outbix"} {
+	for _, command := range []string{"once outbix", "run --job outbix"} {
 		f.refuses(exitUsage, []string{`"outbix" is not in the configuration`, "it has: outbox"}, strings.Fields(command)...)
 	}
 	for _, command := range []string{"pause outbox", "trigger outbox", "workers list outbox", "workers set outbox 3", "workers set outbox --abort"} {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"modulo/internal/config"
 	"modulo/internal/operations"
 )
 
@@ -24,11 +23,7 @@ func (a *app) statusCommand() *cobra.Command {
 	}
 	output, every := outputFlag(cmd), watchFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.load(config.Overrides{JobNames: args})
-		if err != nil {
-			return err // a job that is not in the configuration
-		}
-		err = a.onTables(cmd.Context(), c, c.JobList(), func(c *operations.Console) error {
+		err := a.withTables(cmd.Context(), args, func(c *operations.Console) error {
 			return a.watch(cmd.Context(), *every, *output, func(a *app) error {
 				list, err := statusOf(cmd.Context(), c, args)
 				if err != nil {

@@ -39,7 +39,7 @@ func TestStatus(t *testing.T) {
 	if age := jobs[0].OldestSeconds; age < 2*24*3600 || age > 2*24*3600+60 {
 		t.Errorf("the oldest row is %v seconds old, want two days", age)
 	}
-	f.refuses(exitUsage, []string{`"nonsense"`, "it has: orders, outbox"}, "status", "nonsense")
+	f.refuses(exitRefused, []string{"job nonsense", "no such job"}, "status", "nonsense")
 	f.taken(f.queue)
 }
 

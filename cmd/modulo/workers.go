@@ -33,7 +33,7 @@ func (a *app) workersListCommand() *cobra.Command {
 	}
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.withTable(cmd.Context(), args[0], func(c *operations.Console) error {
+		return a.withTables(cmd.Context(), args[:1], func(c *operations.Console) error {
 			job, err := c.Job(cmd.Context(), args[0])
 			if err == nil && job.Generation == 0 {
 				err = fmt.Errorf("job %s: %w", args[0], store.ErrNoJob)

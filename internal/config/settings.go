@@ -89,17 +89,23 @@ var nextBroker = regexp.MustCompile(`,stomp[a-z+]*://`)
 
 // secretName is a part of the name of a header that holds a secret, and secretValue how one begins that is a login.
 var (
-	secretName  = regexp.MustCompile(`(?i)passw|secret|token|authorization|credential|api[-_]?key|signature`)
-	secretValue = regexp.MustCompile(`(?i)^\s*(bearer|basic)\s`)
+	secretName  = regexp.MustCompile(`(?i)passw|pwd|secret|token|auth($|[^o]|ori)|credential|cookie|session|jwt|signature|(api|access|private|shared)[-_]?key`)
+	secretValue = regexp.MustCompile(`(?i)^\s*(bearer|basic|digest|negotiate|api[-_]?key|token)\s`)
 	fromColumn  = regexp.MustCompile(`^\{[^{}]*\}$`)
 )
 
 // maskHeader leaves of a header of messages what is no secret: a column is none.
 func maskHeader(name, value string) string {
-	if !fromColumn.MatchString(value) && (secretName.MatchString(name) || secretValue.MatchString(value)) {
+	switch {
+	case fromColumn.MatchString(value):
+		return value
+	case secretName.MatchString(name), secretValue.MatchString(value):
 		return masked
 	}
-	return value
+	if shown := maskURL(value); strings.Contains(shown, masked) {
+		return shown
+	}
+	return value // as it was written: a query is in an order of its own
 }
 
 // mask leaves of a connection string or a header what is no secret.

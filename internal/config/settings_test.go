@@ -16,7 +16,9 @@ func TestSettings(t *testing.T) {
 	text := `
 database: {url: "postgres://app:s3cret@db1,db2/x?sslpassword=s3cret&sslmode=require"}
 broker: {url: "stomp://u:s3cret@mq1:61613,stomp+tls://u:s3cr@et@mq2:61613", password: s3cret, window: 64}
-jobs: {outbox: {workers: 7, retry: {backoff: 2s..1m}, message: {headers: {apiKey: "x-s3cret", Auth: "Bearer s3cret", accessToken: "{key}", type: Plain}}}}
+jobs: {outbox: {workers: 7, retry: {backoff: 2s..1m}, message: {headers: {apiKey: "x-s3cret", Auth: "x-s3cret", accessToken: "{key}", type: Plain,
+  url: "https://u:s3cret@host/a", place: "https://host/?b={id}&a=1", author: Ann,
+  info: "Digest s3cret", bearer: "Bearer s3cret", private_key: s3cret, pwd: s3cret, Cookie: "id=s3cret", hint: "password=s3cret"}}}}
 `
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -55,6 +57,9 @@ jobs: {outbox: {workers: 7, retry: {backoff: 2s..1m}, message: {headers: {apiKey
 		"jobs.outbox.message.headers.Auth":        "******** by file",
 		"jobs.outbox.message.headers.accessToken": "{key} by file",
 		"jobs.outbox.message.headers.type":        "Plain by file",
+		"jobs.outbox.message.headers.place":       "https://host/?b={id}&a=1 by file",
+		"jobs.outbox.message.headers.author":      "Ann by file",
+		"jobs.outbox.message.headers.url":         "https://u:********@host/a by file",
 		"jobs.outbox.retry.backoff":               "2s..1m0s by file",
 		"jobs.outbox.every":                       "500ms by default",
 		"jobs.outbox.message.allow":               "/queue/* by default",

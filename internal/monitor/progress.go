@@ -2,7 +2,7 @@ package monitor
 
 import (
 	"context"
-	"errors"
+	"slices"
 	"time"
 
 	"modulo/jobs"
@@ -79,10 +79,16 @@ type Notes interface {
 // teller writes down what a monitor has noted. Not safe for concurrent use.
 type teller struct {
 	*Monitor
-	notes   Notes
-	failing bool      // the last try did not work
-	lost    int       // entries of the history that were given up since the last that was written
-	pruned  time.Time // when old passes were removed last
+	notes  Notes
+	lost   int       // entries of the history that were given up since the last that was written
+	pruned time.Time // when old passes were removed last
+}
+
+// table is one that is written to: a right that is missing on it must not cost the notes in another.
+type table struct {
+	write   func(context.Context) error
+	old     string // what others see that is old then
+	failing bool   // the last try did not work
 }
 
 // Tell writes down how far the workers of this instance are and what their passes did, until ctx ends, and then once more,
@@ -91,29 +97,31 @@ func (m *Monitor) Tell(ctx context.Context, notes Notes, patience time.Duration)
 	ticker := time.NewTicker(progressInterval)
 	defer ticker.Stop()
 	t := &teller{Monitor: m, notes: notes}
+	tables := []*table{{write: t.tellProgress, old: "rates and last progress"}, {write: t.tellPasses, old: "the history of passes"}}
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
-			t.tell(ctx, progressTimeout)
+			t.tell(ctx, progressTimeout, tables)
 			t.prune(ctx)
 		}
 	}
-	if !t.failing {
-		t.tell(context.WithoutCancel(ctx), patience)
-	}
+	tables = slices.DeleteFunc(tables, func(to *table) bool { return to.failing })
+	t.tell(context.WithoutCancel(ctx), patience, tables)
 }
 
 // tell writes what is due. What cannot be written is told with the next notes.
-func (t *teller) tell(ctx context.Context, timeout time.Duration) {
+func (t *teller) tell(ctx context.Context, timeout time.Duration, tables []*table) {
 	call, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err := errors.Join(t.tellProgress(call), t.tellPasses(call))
-	ended := ctx.Err() != nil // one that the end cut short is tried once more
-	if err != nil && !t.failing && !ended {
-		t.Log.Warn().Err(err).Msg("progress is not noted; rates, last progress and passes that others see are old")
+	for _, to := range tables {
+		err := to.write(call)
+		ended := ctx.Err() != nil // one that the end cut short is tried once more
+		if err != nil && !to.failing && !ended {
+			t.Log.Warn().Err(err).Str("old", to.old).Msg("progress is not noted; what others see is old")
+		}
+		to.failing = err != nil && !ended
 	}
-	t.failing = err != nil && !ended
 }
 
 func (t *teller) tellProgress(ctx context.Context) error {

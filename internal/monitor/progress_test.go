@@ -17,6 +17,7 @@ import (
 // notebook takes notes, unless it is away.
 type notebook struct {
 	away   bool
+	denied bool // the history
 	list   []store.WorkerProgress
 	passes []store.Pass
 	pruned int
@@ -31,7 +32,7 @@ func (n *notebook) NoteProgress(_ context.Context, list []store.WorkerProgress) 
 }
 
 func (n *notebook) NotePasses(_ context.Context, list []store.Pass) error {
-	if n.away {
+	if n.away || n.denied {
 		return errors.New("away")
 	}
 	n.passes = append(n.passes, list...)
@@ -111,5 +112,27 @@ func TestTell(t *testing.T) {
 		stop()
 		telling.Wait()
 		step(0, `2 done, 0/s, pass 0/0, ""`)
+	})
+}
+
+// A history that cannot be written does not cost the last note of progress.
+func TestTellWithoutHistory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, notes := newMonitor(), &notebook{denied: true}
+		ctx, stop := context.WithCancel(t.Context())
+		var telling sync.WaitGroup
+		telling.Go(func() { m.Tell(ctx, notes, time.Second) })
+		m.Did(orders, jobs.StepMark, 5, time.Second, nil)
+		m.Passed(orders, jobs.Outcome{Fetched: 5, Done: 5}, nil)
+		time.Sleep(progressInterval)
+		synctest.Wait()
+		notes.told(orders)
+		m.Did(orders, jobs.StepMark, 2, time.Second, nil)
+		stop()
+		telling.Wait()
+		if got, want := notes.told(orders), []string{`2 done, 0/s, pass 5/0, ""`}; !slices.Equal(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
 	})
 }

@@ -20,6 +20,7 @@ type Config struct {
 	DB      *store.DB
 	Jobs    []*jobs.Job              // of the configuration
 	Sources map[string]*store.Source // their tables, by job
+	Unfit   map[string]error         // why a table has no source, by job
 	// Counted returns what was last counted of a job, and when; nil, or false: pending rows are counted when somebody asks.
 	Counted func(job string) (store.Backlog, time.Time, bool)
 	// Settings are the configuration, masked.
@@ -73,6 +74,9 @@ func (c *Console) Definition(job string) *jobs.Job { return c.jobs[job] }
 func (c *Console) source(job string) (*store.Source, error) {
 	if source := c.Sources[job]; source != nil {
 		return source, nil
+	}
+	if err := c.Unfit[job]; err != nil {
+		return nil, err
 	}
 	return nil, &UnconfiguredError{job}
 }

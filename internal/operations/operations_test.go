@@ -110,6 +110,9 @@ func TestUnconfiguredJob(t *testing.T) {
 	if _, err := c.Preview(t.Context(), "old", 3); !errors.As(err, &unconfigured) {
 		t.Errorf("got %v", err)
 	}
+	if _, err := c.Row(t.Context(), "old", 5001, true); !errors.As(err, &unconfigured) {
+		t.Errorf("a row that nobody looked at: %v", err)
+	}
 	row, err := c.Row(t.Context(), "old", 7, true)
 	if err != nil || row.Failure == nil || row.Pending || row.Message != nil {
 		t.Errorf("%+v, %v", row, err)

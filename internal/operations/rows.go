@@ -1,6 +1,7 @@
 package operations
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -156,8 +157,8 @@ type Header struct {
 // shownBody is how many bytes of a body are shown.
 const shownBody = 64 << 10
 
-// Row returns what is known of one row; store.ErrNoFailure where it neither failed nor is pending. The message comes
-// without its body and the values of its headers unless payload says so.
+// Row returns what is known of one row; store.ErrNoFailure where it neither failed nor is pending, and another error where
+// it has not failed and its table is not known, so that nobody can say whether it is pending. The message comes without its body and the values of its headers unless payload says so.
 func (c *Console) Row(ctx context.Context, job string, id int64, payload bool) (Row, error) {
 	return heavily(ctx, c, func() (Row, error) { return c.row(ctx, job, id, payload) })
 }
@@ -180,7 +181,8 @@ func (c *Console) row(ctx context.Context, job string, id int64, payload bool) (
 		return Row{}, err
 	}
 	if row.Failure == nil && !row.Pending {
-		return Row{}, unknown
+		_, err := c.source(job)
+		return Row{}, cmp.Or(err, unknown)
 	}
 	page, err := c.Audit(ctx, store.AuditFilter{Job: job, Target: store.RowTarget(id), Limit: 50})
 	row.History = page.Entries
