@@ -60,11 +60,12 @@ func (w *Worker) drain(ctx, finish context.Context) (Outcome, error) {
 func (w *Worker) fetchAll(ctx context.Context, fetched chan<- flight, outcome *Outcome) error {
 	for {
 		if due, err := w.lookForDue(ctx); err != nil || due {
-			outcome.again = due
+			outcome.again, outcome.Stopped = due, ctx.Err() != nil
 			return stopped(ctx, err)
 		}
 		f, err := w.fetch(ctx)
 		if err != nil {
+			outcome.Stopped = ctx.Err() != nil
 			return stopped(ctx, err)
 		}
 		if len(f.ids) > 0 {
@@ -73,6 +74,7 @@ func (w *Worker) fetchAll(ctx context.Context, fetched chan<- flight, outcome *O
 				outcome.Fetched += len(f.ids)
 			case <-ctx.Done():
 				w.release(f.ids)
+				outcome.Stopped = true
 				return nil
 			}
 		}
@@ -162,6 +164,7 @@ func (w *Worker) publishAll(ctx, finish context.Context, fetched <-chan flight, 
 	for f := range fetched {
 		if ctx.Err() != nil {
 			w.release(f.ids)
+			outcome.Stopped = true
 			return nil
 		}
 		w.leaveAside(&f.batch)

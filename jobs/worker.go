@@ -72,7 +72,7 @@ type Outcome struct {
 	Failed   int // refused for themselves
 	Repeated int // sent again because the outcome of an earlier send is unknown
 	Took     time.Duration
-	Stopped  bool // told to stop: there may be more to do
+	Stopped  bool // told to stop before all that is pending was read and sent
 	again    bool // there is more to do now
 }
 
@@ -213,10 +213,10 @@ func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
 	if err := w.tryAside(ctx, finish, outcome); err != nil {
 		return err
 	}
-	if outcome.Stopped = ctx.Err() != nil; outcome.Stopped || outcome.Sent > 0 {
-		return nil
+	if outcome.Sent == 0 && ctx.Err() == nil {
+		return w.Publisher.Forget(ctx)
 	}
-	return w.Publisher.Forget(ctx)
+	return nil
 }
 
 // forgetAfter is how long a worker rests before the broker is told that everything is marked; forgetPatience is how long
