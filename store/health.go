@@ -90,9 +90,9 @@ func (db *DB) MissingRights(ctx context.Context, retention []string) ([]string, 
 	var swept []string
 	for _, kind := range retention {
 		switch kind {
-		case "done":
+		case kindDone:
 			swept = append(swept, "outbox")
-		case "audit":
+		case kindAudit:
 			swept = append(swept, "audit")
 		}
 	}

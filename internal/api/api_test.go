@@ -53,13 +53,7 @@ func outbox() *jobs.Job {
 // newFixture has a job that was run, with an instance, five pending rows and three failed ones.
 func newFixture(t *testing.T, cfg guard.Config) *fixture {
 	t.Helper()
-	url := testservers.Database(t)
-	db, err := store.Open(t.Context(), store.Config{URL: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	conn := testservers.Connect(t, url)
+	db, conn := testservers.Store(t)
 	f := &fixture{t: t, conn: conn, doc: readDocument(t), seen: map[string]bool{}}
 	f.exec(`insert into modulo.jobs (job, workers) values ('outbox', 2);
 		insert into modulo.instances (instance, host, pid, version, jobs, expires_at)

@@ -33,14 +33,7 @@ func TestTellPasses(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		var telling sync.WaitGroup
 		telling.Go(func() { m.Tell(ctx, notes, time.Second) })
-		step := func(rest time.Duration, want ...string) {
-			t.Helper()
-			time.Sleep(rest)
-			synctest.Wait()
-			if got := notes.history(); !slices.Equal(got, want) {
-				t.Errorf("history %q, want %q", got, want)
-			}
-		}
+		step := stepping(t, notes.history)
 		did, gone := jobs.Outcome{Fetched: 9, Sent: 9, Done: 8, Failed: 1, Took: time.Second}, errors.New("no broker")
 		m.Passed(orders, jobs.Outcome{}, nil)
 		m.Passed(orders, jobs.Outcome{}, context.Canceled)

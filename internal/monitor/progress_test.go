@@ -55,6 +55,18 @@ func (n *notebook) told(id jobs.WorkerID) (lines []string) {
 	return lines
 }
 
+// stepping returns what compares, after a rest, with what was told since the last time.
+func stepping(t *testing.T, told func() []string) (step func(rest time.Duration, want ...string)) {
+	return func(rest time.Duration, want ...string) {
+		t.Helper()
+		time.Sleep(rest)
+		synctest.Wait()
+		if got := told(); !slices.Equal(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+}
+
 // What a worker does is told every few seconds, once, also where the database was away or the worker has another owner.
 func TestTell(t *testing.T) {
 	t.Parallel()
@@ -63,14 +75,7 @@ func TestTell(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		var telling sync.WaitGroup
 		telling.Go(func() { m.Tell(ctx, notes, time.Second) })
-		step := func(rest time.Duration, want ...string) {
-			t.Helper()
-			time.Sleep(rest)
-			synctest.Wait()
-			if got := notes.told(orders); !slices.Equal(got, want) {
-				t.Errorf("told %q, want %q", got, want)
-			}
-		}
+		step := stepping(t, func() []string { return notes.told(orders) })
 		step(5*time.Second, `0 done, 0/s, pass 0/0, ""`)
 		m.Did(orders, jobs.StepMark, 50, time.Second, nil)
 		m.Passed(orders, jobs.Outcome{Fetched: 50, Done: 50, Failed: 1}, nil)

@@ -20,13 +20,7 @@ func TestMain(m *testing.M) { os.Exit(testservers.Main(m)) }
 // newConsole is one on a database of a test's own, which has a job that nobody has configured.
 func newConsole(t *testing.T) (*operations.Console, func(sql string)) {
 	t.Helper()
-	url := testservers.Database(t)
-	db, err := store.Open(t.Context(), store.Config{URL: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	conn := testservers.Connect(t, url)
+	db, conn := testservers.Store(t)
 	exec := func(sql string) {
 		t.Helper()
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
