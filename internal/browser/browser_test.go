@@ -10,6 +10,51 @@ import (
 	"modulo/internal/browser"
 )
 
+// TestAwaitLoaded: what a page shows before its scripts listen is not there yet.
+func TestAwaitLoaded(t *testing.T) {
+	t.Parallel()
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/":
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = w.Write([]byte(`<!doctype html><a id=next href=/next>next</a>`))
+		case "/next":
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = w.Write([]byte(`<!doctype html><p id=text>here</p><script defer src=/slow.js></script>`))
+		default:
+			time.Sleep(300 * time.Millisecond)
+			w.Header().Set("Content-Type", "text/javascript")
+			_, _ = w.Write([]byte(`listens = true`))
+		}
+	}))
+	t.Cleanup(site.Close)
+	b, err := browser.Start(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	page, err := b.Open(ctx, browser.Look{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listens := false
+	for _, step := range []func() error{
+		func() error { return page.Go(ctx, site.URL) },
+		func() error { return page.Click(ctx, "#next") },
+		func() error { return page.Await(ctx, `document.getElementById("text")`) },
+		func() error { return page.Eval(ctx, `typeof listens !== "undefined"`, &listens) },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !listens {
+		t.Error("awaited before the page's script ran")
+	}
+}
+
 // TestBrowser: a page is loaded, scripts run or not, keys and clicks arrive, and what a page complains about is heard.
 func TestBrowser(t *testing.T) {
 	t.Parallel()

@@ -136,7 +136,7 @@ func (p *Page) Go(ctx context.Context, url string) error {
 	if went.ErrorText != "" {
 		return fmt.Errorf("%s: %s", url, went.ErrorText)
 	}
-	return p.Await(ctx, `document.readyState === "complete" && location.href !== "about:blank"`)
+	return p.Await(ctx, `location.href !== "about:blank"`)
 }
 
 // Eval evaluates an expression in the page, a promise included; result may be nil.
@@ -161,13 +161,13 @@ func (p *Page) Eval(ctx context.Context, expression string, result any) error {
 	return json.Unmarshal(told.Result.Value, result)
 }
 
-// Await waits until an expression is true. While a page is being loaded nothing is.
+// Await waits until an expression is true. While a page is being loaded nothing is: its scripts do not listen yet.
 func (p *Page) Await(ctx context.Context, expression string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		holds := false
-		err := p.Eval(ctx, "!!("+expression+")", &holds)
+		err := p.Eval(ctx, `document.readyState === "complete" && !!(`+expression+")", &holds)
 		if holds && err == nil {
 			return nil
 		}

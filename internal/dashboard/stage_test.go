@@ -163,12 +163,13 @@ func (t *tab) click(selector string) {
 	t.must(t.page.Click(t.s.ctx, selector))
 }
 
-// awaits waits until an expression is true in the page.
+// awaits waits until an expression is true in the page, and nothing in it is about to be replaced: htmx does not listen on what
+// it has just put there.
 func (t *tab) awaits(expression string) {
 	t.s.t.Helper()
 	ctx, cancel := context.WithTimeout(t.s.ctx, t.s.limit)
 	defer cancel()
-	t.must(t.page.Await(ctx, expression))
+	t.must(t.page.Await(ctx, `!document.querySelector(".htmx-swapping, .htmx-settling, .htmx-added") && (`+expression+")"))
 }
 
 // reloads loads a page until an expression is true in it, as people without scripts do.
