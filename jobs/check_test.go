@@ -61,6 +61,11 @@ func TestCheckNamesEveryWrongField(t *testing.T) {
 		{`cron "0 0 30 2 *"`, func(j *Job) { j.Schedule = Schedule{Cron: "0 0 30 2 *"} }}, // never
 		{`cron "TZ=Asia/Tokyo 0 9 * * *"`, func(j *Job) { j.Schedule = Schedule{Cron: "TZ=Asia/Tokyo 0 9 * * *"} }},
 		{"", func(j *Job) { j.Schedule = Schedule{Cron: "@hourly", Timezone: "Local"} }},
+		{`cron "@often"`, func(j *Job) { j.Schedule = Schedule{Cron: "@often"} }},
+		{"", func(j *Job) { j.Schedule = Schedule{Cron: "@every 90m"} }},
+		{`cron "@every 500ms": takes whole seconds only; write every:`, func(j *Job) { j.Schedule = Schedule{Cron: "@every 500ms"} }}, // would be a second
+		{`cron "@every 1.5s"`, func(j *Job) { j.Schedule = Schedule{Cron: "@every 1.5s"} }},
+		{`cron "@every -5m"`, func(j *Job) { j.Schedule = Schedule{Cron: "@every -5m"} }},
 	} {
 		job := validJob()
 		c.change(job)
