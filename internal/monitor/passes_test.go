@@ -75,6 +75,25 @@ func TestTellPasses(t *testing.T) {
 	})
 }
 
+// A process that ends before its first regular note, as once does, writes and prunes at its end.
+func TestTellOfAShortLife(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, notes := newMonitor(), &notebook{}
+		ctx, stop := context.WithCancel(t.Context())
+		m.Did(orders, jobs.StepMark, 8, time.Second, nil)
+		m.Passed(orders, jobs.Outcome{Fetched: 9, Sent: 9, Done: 8, Failed: 1}, nil)
+		stop()
+		m.Tell(ctx, notes, time.Second)
+		if got := notes.history(); !slices.Equal(got, []string{"orders/0 1 complete 9/1: "}) || notes.pruned != 1 {
+			t.Errorf("history %q, pruned %d times", got, notes.pruned)
+		}
+		if got := notes.told(orders); !slices.Equal(got, []string{`8 done, 0/s, pass 8/1, ""`}) {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
 // Passes that nobody could begin are one entry, whichever instances tell of them, and although some are late.
 func TestUnownedPassesAreMissed(t *testing.T) {
 	t.Parallel()

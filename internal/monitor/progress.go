@@ -108,7 +108,12 @@ func (m *Monitor) Tell(ctx context.Context, notes Notes, patience time.Duration)
 		}
 	}
 	tables = slices.DeleteFunc(tables, func(to *table) bool { return to.failing })
-	t.tell(context.WithoutCancel(ctx), patience, tables)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	t.tell(last, patience, tables)
+	if t.pruned.IsZero() { // a process that ends sooner, again and again, must not let the history grow
+		t.prune(last)
+	}
 }
 
 // tell writes what is due. What cannot be written is told with the next notes.
