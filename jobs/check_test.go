@@ -47,6 +47,7 @@ func TestCheckNamesEveryWrongField(t *testing.T) {
 		{"message.columns", func(j *Job) { j.Message.Payload.Columns = []string{"a"} }},
 		{"", func(j *Job) { j.Message.Payload = Payload{Row: true, Columns: []string{"a"}} }},
 		{"message: destination", func(j *Job) { j.Message.Destination = "/topic/a" }},
+		{"message: header key: a column name", func(j *Job) { j.Message.Headers = []HeaderSpec{{"key", "s3cret{"}} }},
 		{"message: event_id", func(j *Job) { j.Message.EventID = "" }},
 		{"schedule: needs either every or cron", func(j *Job) { j.Schedule = Schedule{} }},
 		{"schedule: needs either every or cron", func(j *Job) { j.Schedule.Cron = "* * * * *" }},
