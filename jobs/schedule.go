@@ -92,8 +92,8 @@ func (c *clock) start() { c.scheduler.Start() }
 
 func (c *clock) stop() error { return c.scheduler.Shutdown() }
 
-// Meant is when a pass should have begun that the clock begins now, so that instances agree on it: a clock, or a process,
-// may be off by half a minute.
+// Meant is when, by the cron expression, a pass should have begun that the clock begins now. Instances agree on it unless
+// one is off, or late, by half a minute.
 func (s Schedule) Meant(now time.Time) time.Time {
 	if _, is := s.period(); is {
 		return now.Round(time.Second)

@@ -130,7 +130,7 @@ func (t *teller) tell(ctx context.Context, timeout time.Duration, tables []*tabl
 	}
 }
 
-// tellProgress first repeats, as they were, the notes of which that is not known: so they count once, and newer ones too.
+// tellProgress first repeats, just as they were, notes that may not have been written: so each of them counts once.
 func (t *teller) tellProgress(ctx context.Context) error {
 	if err := t.noteProgress(ctx); err != nil {
 		return err
