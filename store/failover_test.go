@@ -248,9 +248,9 @@ func TestHeartbeatReachesTheNextHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	address.Host = gone.Addr().String() + "," + address.Host
-	f.DB = open(t, store.Config{URL: address.String() + "&connect_timeout=2"})
+	f.DB = open(t, store.Config{URL: address.String() + "&connect_timeout=4"})
 	a := (&fleet{f, outboxJob()}).start()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 	defer cancel()
 	if err := a.Beat(ctx); err != nil {
 		t.Error(err)
