@@ -52,7 +52,7 @@ const (
 func withShortLease(t testing.TB) []string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "modulo.yaml")
-	if err := os.WriteFile(path, []byte("ownership: {lease: 4s, heartbeat: 500ms, margin: 1s, tick: 200ms}\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("ownership: {lease: 4s, heartbeat: 1s, margin: 1s, tick: 200ms}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return []string{"--config", path}
