@@ -189,7 +189,7 @@ func TestInfiniteCreatedAt(t *testing.T) {
 }
 
 const quick = `
-ownership: {lease: 5s, heartbeat: 500ms, margin: 1s, tick: 200ms}
+ownership: {lease: 5s, heartbeat: 1s, margin: 1s, tick: 200ms}
 database: {statement_timeout: 3s}
 broker: {receipt_timeout: 3s}
 `
@@ -331,7 +331,7 @@ func TestHTTPAddress(t *testing.T) {
 func TestMetricsOfTwo(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	settings := write(t, "modulo.yaml", quick)
+	settings := write(t, "modulo.yaml", "ownership: {tick: 200ms}\n")
 	start := func(args ...string) *background {
 		return f.start(append([]string{"run", "--config", settings, "--workers", "3", "--http", "127.0.0.1:0"}, args...)...)
 	}

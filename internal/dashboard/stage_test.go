@@ -36,7 +36,7 @@ type stage struct {
 
 // settings are for a quick reaction, and a lease that is not lost however busy the machine: nobody dies here.
 const settings = `
-ownership: {lease: 2m, heartbeat: 1s, margin: 12s, tick: 100ms}
+ownership: {lease: 2m, heartbeat: 10s, margin: 12s, tick: 100ms}
 `
 
 func newStage(t testing.TB) *stage {
