@@ -200,18 +200,15 @@ func await(ctx context.Context, ready func() (bool, error)) error {
 	}
 }
 
-// Click clicks on the middle of what a CSS selector finds first, once nothing else is there. All of it happens at one moment
-// of the page: between a mouse that is pressed and one that is released, the page could put another element there.
-func (p *Page) Click(ctx context.Context, selector string) error {
-	quoted, err := json.Marshal(selector)
-	if err != nil {
-		return err
-	}
-	return p.Await(ctx, fmt.Sprintf(`(() => { const e = document.querySelector(%s); if (!e) return false;
+// Clicked is an expression for Await: it clicks on the middle of what a CSS selector finds first, unless something else lies
+// there, and says whether it did. All of it happens at one moment of the page: between a mouse that is moved and one that is
+// pressed, the page could put another element there.
+func Clicked(selector string) string {
+	return fmt.Sprintf(`(() => { const e = document.querySelector(%q); if (!e) return false;
 		e.scrollIntoView({block: "center", behavior: "instant"});
 		const r = e.getBoundingClientRect(), at = document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2);
 		if (!e.contains(at)) return false;
-		e.focus(); at.click(); return true; })()`, quoted))
+		e.focus(); at.click(); return true; })()`, selector)
 }
 
 // Press presses and releases a key: Tab, Enter, Space, or one that writes a character.

@@ -157,11 +157,7 @@ func (t *tab) must(err error) {
 
 func (t *tab) visit(path string) { t.s.t.Helper(); t.must(t.page.Go(t.s.ctx, t.s.site+path)) }
 
-func (t *tab) click(selector string) {
-	t.s.t.Helper()
-	t.awaits(fmt.Sprintf("document.querySelector(%q)", selector))
-	t.must(t.page.Click(t.s.ctx, selector))
-}
+func (t *tab) click(selector string) { t.s.t.Helper(); t.awaits(browser.Clicked(selector)) }
 
 // awaits waits until an expression is true in the page, and nothing in it is about to be replaced: htmx does not listen on what
 // it has just put there.
