@@ -91,7 +91,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 .PHONY: chaos
 chaos: install ## kill, pause and cut everything for some twenty minutes; prints what was delivered
 	MODULO_CHAOS=long $(GO) test -count 1 -timeout 60m -v ./internal/chaos
-	$(GO) test -count 1 -timeout 30m -parallel 1 -v ./internal/fleet -rate 2000 -storm 5m -decks 10 -change 5s -busy 0
+	MODULO_CHAOS=long $(GO) test -count 1 -timeout 30m -parallel 1 -v ./internal/fleet -rate 2000 -storm 5m -decks 10 -change 5s -busy 0
 	MODULO_CHAOS=long $(GO) test -count 1 -timeout 30m -v ./internal/failover
 	$(GO) test -count 1 -timeout 30m -v -run 'TestHeartbeatAgainstTakeOver|TestAcquireAgainstChange' ./store -races 10000
 	MODULO_CHAOS=long $(GO) test -count 1 -timeout 30m -v -run 'TestCutOnActiveMQ|TestKilledBroker|TestZombie' ./broker/stomp

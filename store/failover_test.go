@@ -32,12 +32,18 @@ func newPair(t *testing.T) *pair {
 	return &pair{f, primary, standby}
 }
 
-// lag waits until the standby has everything, and stops it: what comes now is lost with the primary.
-func (p *pair) lag() {
+// catchUp waits until the standby has everything.
+func (p *pair) catchUp() {
 	p.t.Helper()
 	within(p.t, "the standby has everything", func() bool {
 		return column[bool](p.fixture, "select coalesce(bool_and(replay_lsn >= pg_current_wal_lsn()), false) from pg_stat_replication")[0]
 	})
+}
+
+// lag stops the standby once it has everything: what comes now is lost with the primary.
+func (p *pair) lag() {
+	p.t.Helper()
+	p.catchUp()
 	if err := p.standby.Stop(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -221,6 +227,7 @@ func TestHeartbeatOnTheOldPrimary(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := &fixture{t: t, conn: testservers.Connect(t, p.primary.URL("template1"))}
+	p.catchUp() // else the new primary may not know the instance
 	p.promote()
 	old.exec("alter database postgres allow_connections false")
 	old.exec(`select pg_terminate_backend(pid) from pg_stat_activity
@@ -248,9 +255,9 @@ func TestHeartbeatReachesTheNextHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	address.Host = gone.Addr().String() + "," + address.Host
-	f.DB = open(t, store.Config{URL: address.String() + "&connect_timeout=2"})
+	f.DB = open(t, store.Config{URL: address.String() + "&connect_timeout=4"})
 	a := (&fleet{f, outboxJob()}).start()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 	defer cancel()
 	if err := a.Beat(ctx); err != nil {
 		t.Error(err)

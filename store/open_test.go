@@ -45,7 +45,10 @@ func TestOpenErrors(t *testing.T) {
 		"bad pairs":      {"host=127.0.0.1 password='" + secret, false, "database URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := store.Config{URL: c.url, StatementTimeout: 2 * time.Second}
+			cfg := store.Config{URL: c.url}
+			if name == "no answer" {
+				cfg.StatementTimeout = 2 * time.Second // to be waited for
+			}
 			db, err := store.Open(t.Context(), cfg)
 			if err == nil {
 				db.Close()
@@ -113,7 +116,7 @@ func TestOutages(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "create table own (id int primary key, payload text, sent_at timestamptz)"); err != nil {
 		t.Fatal(err)
 	}
-	db := open(t, store.Config{URL: pg.URL("postgres"), StatementTimeout: time.Second})
+	db := open(t, store.Config{URL: pg.URL("postgres"), StatementTimeout: 5 * time.Second})
 	if _, err := db.MigrateUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +129,7 @@ func TestOutages(t *testing.T) {
 		t.Helper()
 		started := time.Now()
 		_, err := worker.Fetch(t.Context(), jobs.FirstID)
-		if !store.IsUnreachable(err) || time.Since(started) > 4*time.Second {
+		if !store.IsUnreachable(err) || time.Since(started) > patience/2 { // long before the default deadline
 			t.Errorf("%s: %v after %v", when, err, time.Since(started))
 		}
 		wantError(t, err, "fetch job/worker 0: ")

@@ -157,8 +157,6 @@ func wantError(t testing.TB, err error, parts ...string) {
 	}
 }
 
-const seconds = time.Second
-
 // setUser changes the role of a URL.
 func setUser(t testing.TB, rawURL, role string) string {
 	t.Helper()

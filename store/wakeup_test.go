@@ -87,7 +87,7 @@ func (e *ear) await(jobs ...string) {
 
 func listening(job *jobs.Job) *jobs.Job { job.Listen = true; return job }
 
-func (f *fixture) announce(job *jobs.Job) error { return f.announceWithin(10*seconds, job) }
+func (f *fixture) announce(job *jobs.Job) error { return f.announceWithin(patience, job) }
 
 func (f *fixture) announceWithin(d time.Duration, job *jobs.Job) error {
 	f.t.Helper()
@@ -178,7 +178,7 @@ func TestAnnounceOnOutbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	busy := make(chan error, 1)
-	go func() { busy <- f.announceWithin(seconds, job) }()
+	go func() { busy <- f.announceWithin(5*time.Second, job) }()
 	within(t, "waits for the lock", func() bool {
 		return len(column[int32](f, `select pid from pg_locks where relation = 'modulo.outbox'::regclass and not granted`)) == 1
 	})
@@ -203,7 +203,7 @@ func TestAnnounceOnOutbox(t *testing.T) {
 func TestListenNoticesDeafness(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	cfg := store.WakeupConfig{Jobs: []*jobs.Job{listening(outboxJob())}, CheckEvery: 50 * time.Millisecond, Patience: seconds}
+	cfg := store.WakeupConfig{Jobs: []*jobs.Job{listening(outboxJob())}, CheckEvery: 50 * time.Millisecond, Patience: 5 * time.Second}
 
 	e := f.listen(cfg)
 	e.awaitBegin()

@@ -97,7 +97,7 @@ func TestCanaryTells(t *testing.T) {
 			c.say("MESSAGE\nsubscription:canary\nevent_id:" + id + "\n" + strings.Replace(headers, "LENGTH", fmt.Sprint(len(body)), 1) + "\n" + body + "\x00")
 			c.wait()
 		})
-		got, err := canary(t, quick, stomp.Host{Address: addr})
+		got, err := canary(t, stomp.Config{}, stomp.Host{Address: addr})
 		if err != nil || got.Persistent != want.Persistent || got.Text != want.Text {
 			t.Errorf("%q: %+v, %v", headers, got, err)
 		}

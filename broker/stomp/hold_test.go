@@ -1,8 +1,8 @@
 package stomp_test
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -99,16 +99,23 @@ func (f *tokened) token() string {
 	return tokens[0].Text()
 }
 
-// publisher is one owner of the worker, with an epoch of its own.
+// publisher is one owner of the worker, with an epoch of its own. It does without heart-beats, so that no pause of a busy
+// machine costs it the connection.
 func (f *tokened) publisher(addr string, epoch int64) jobs.Publisher {
 	f.t.Helper()
-	return f.publisherOf(stomp.DefaultTokenPrefix, addr, epoch)
+	return f.publisherOf(addr, epoch, stomp.Config{})
 }
 
-func (f *tokened) publisherOf(prefix, addr string, epoch int64) jobs.Publisher {
+// beating is a publisher whose silence the broker soon notices.
+func (f *tokened) beating(addr string, epoch int64) jobs.Publisher {
 	f.t.Helper()
-	b, err := stomp.New(stomp.Config{Hosts: []stomp.Host{{Address: addr}}, TokenPrefix: prefix,
-		Heartbeat: 500 * time.Millisecond, ReceiptTimeout: 5 * time.Second, TokenRefresh: tokenRefresh})
+	return f.publisherOf(addr, epoch, stomp.Config{Heartbeat: 500 * time.Millisecond})
+}
+
+func (f *tokened) publisherOf(addr string, epoch int64, cfg stomp.Config) jobs.Publisher {
+	f.t.Helper()
+	cfg.Hosts, cfg.TokenRefresh, cfg.Heartbeat = []stomp.Host{{Address: addr}}, tokenRefresh, cmp.Or(cfg.Heartbeat, -1)
+	b, err := stomp.New(cfg)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -120,12 +127,15 @@ func (f *tokened) publisherOf(prefix, addr string, epoch int64) jobs.Publisher {
 
 func (f *tokened) connect(p jobs.Publisher) jobs.Recall {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), 20*time.Second)
-	defer cancel()
-	recall, err := p.Connect(ctx)
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	var recall jobs.Recall
+	brokertest.Await(f.t, "the token", func() bool {
+		var err error
+		recall, err = p.Connect(f.t.Context())
+		if err != nil && brokertest.ConnectFailed(f.t, err).Fault != jobs.FaultConnection {
+			f.t.Fatal(err)
+		}
+		return err == nil
+	})
 	return recall
 }
 
@@ -267,34 +277,19 @@ func TestTokenTellsTheOutcomeOfACutBatch(t *testing.T) {
 // An old owner that still lives cannot send once the next one has the token, and until then the next one waits.
 func TestTokenFencesTheOldOwner(t *testing.T) {
 	t.Parallel()
-	f := newTokened(t)
-	proxy := brokertest.Proxy(t, f.target.Addr)
-	zombie := f.publisher(proxy.Addr(), 1)
-	f.connect(zombie)
-	sent := f.publish(zombie, 2)
-	proxy.Set(faultproxy.Silent())
+	z := newZombie(t)
+	z.proxy.Set(faultproxy.Silent())
 	outcome := make(chan error, 1)
-	messages, _ := f.messages(2)
-	go func() { outcome <- zombie.Publish(t.Context(), messages, nil) }() // awaited below
-	next := f.publisher(f.target.Addr, 2)
-	var recall jobs.Recall
+	go func() { outcome <- z.old.Publish(t.Context(), z.messages, nil) }() // awaited below
 	began := time.Now()
-	brokertest.Await(t, "the token", func() bool {
-		var err error
-		recall, err = next.Connect(t.Context())
-		if failed := (*jobs.ConnectError)(nil); errors.As(err, &failed) && failed.Fault != jobs.FaultConnection {
-			t.Fatalf("while another connection holds the token: %v", err)
-		}
-		return err == nil
-	})
+	wantRecall(t, z.connect(z.next), true, z.sent...)
 	t.Logf("taken over after %s", time.Since(began).Round(time.Millisecond))
-	wantRecall(t, recall, true, sent...)
-	proxy.Set(faultproxy.Faults{}) // what the zombie has written flows now
+	z.proxy.Set(faultproxy.Faults{}) // what the zombie has written flows now
 	if err := <-outcome; err == nil {
 		t.Error("the old owner got its receipt")
 	}
-	after := f.publish(next, 2, sent...)
-	if got, want := f.arrived(4), append(sent, after...); !slices.Equal(got, want) {
+	after := z.publish(z.next, 2, z.sent...)
+	if got, want := z.arrived(4), append(z.sent, after...); !slices.Equal(got, want) {
 		t.Errorf("arrived %v, want %v", got, want)
 	}
 }
@@ -348,7 +343,7 @@ func TestOtherTokenPrefix(t *testing.T) {
 	f.connect(p)
 	sent := f.publish(p, 3)
 	_ = p.Close()
-	_, err := f.publisherOf("elsewhere.", f.target.Addr, 2).Connect(t.Context())
+	_, err := f.publisherOf(f.target.Addr, 2, stomp.Config{TokenPrefix: "elsewhere."}).Connect(t.Context())
 	if failed := brokertest.ConnectFailed(t, err); failed.Fault != jobs.FaultConfiguration {
 		t.Errorf("fault %s: %v", failed.Fault, failed)
 	}

@@ -154,10 +154,15 @@ func TestErrorInTransaction(t *testing.T) {
 // Case 10: an ERROR while the batch is still being written ends the writing; without COMMIT nothing is stored.
 func TestErrorBeforeCommit(t *testing.T) {
 	t.Parallel()
+	heard := make(chan struct{})
 	addr, ended := fakeBroker(t, func(c *fake) {
 		c.accept(classic)
 		c.until(frame.SEND)
 		c.say("ERROR\nmessage:no\n\n\x00")
+		select { // more than the buffers hold is still to be written
+		case <-heard:
+		case <-t.Context().Done():
+		}
 		for f := c.next(); f != nil; f = c.next() {
 			if f.Command == frame.COMMIT {
 				t.Error("a COMMIT after an ERROR")
@@ -171,6 +176,7 @@ func TestErrorBeforeCommit(t *testing.T) {
 		messages[i].Body = []byte(strings.Repeat("x", 60_000))
 	}
 	failed := publishFails(t, soon, p, messages)
+	close(heard)
 	if failed.Fault != jobs.FaultMessage || !strings.Contains(failed.Error(), "no") {
 		t.Errorf("%+v", failed)
 	}

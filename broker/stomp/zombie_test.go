@@ -15,7 +15,7 @@ import (
 const (
 	zombiesAtOnce   = 40
 	zombiePositions = 28 // bytes of a batch in the short form; the long one takes each
-	zombiePatience  = 30 * time.Second
+	zombiePatience  = time.Minute
 )
 
 // zombie is an owner whose connection stalls in the middle of a batch, and the next owner of its worker.
@@ -42,18 +42,21 @@ func newZombie(t *testing.T) *zombie {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	z.old, z.next = z.publisher(z.proxy.Addr(), 2), z.publisher(z.target.Addr, 3)
+	z.old, z.next = z.beating(z.proxy.Addr(), 2), z.publisher(z.target.Addr, 3)
 	wantRecall(t, z.connect(z.old), true, z.sent...)
 	z.messages, z.batch = z.tokened.messages(2)
 	return z
 }
 
-// batchLength is how many bytes the batch of a zombie takes, heart-beats aside.
+// batchLength is how many bytes the batch of a zombie takes, without heart-beats.
 func batchLength(t *testing.T) int64 {
 	t.Helper()
 	z := newZombie(t)
+	_ = z.old.Close()
+	alike := z.publisher(z.proxy.Addr(), 2)
+	z.connect(alike)
 	z.proxy.Set(faultproxy.Faults{})
-	if err := z.old.Publish(t.Context(), z.messages, z.sent); err != nil {
+	if err := alike.Publish(t.Context(), z.messages, z.sent); err != nil {
 		t.Fatal(err)
 	}
 	up, _ := z.proxy.Carried()

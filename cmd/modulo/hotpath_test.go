@@ -12,6 +12,7 @@ import (
 func TestCostOfARow(t *testing.T) {
 	const batch, short, long = 250, 4, 24 // rows; batches
 	f := newFixture(t)
+	f.env["MODULO_CONFIG"] = write(t, "modulo.yaml", "ownership: {lease: 10m, heartbeat: 2m, margin: 1m, tick: 5m}\n") // nothing by the clock
 	drain := func(batches int) (allocations, transactions int) {
 		f.exec("insert into modulo.outbox (destination, payload) select $1, repeat('x', 512) from generate_series(1, $2)", f.queue, batches*batch)
 		transactions -= f.transactions()

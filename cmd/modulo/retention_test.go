@@ -27,8 +27,8 @@ func TestRetentionAcrossCrashes(t *testing.T) {
 	f := newFixture(t)
 	f.exec(agedSQL)
 	args := []string{"run", "--http", "off", "--config", write(t, "modulo.yaml", `
-ownership: {lease: 1s, heartbeat: 200ms, margin: 200ms, tick: 50ms}
-broker: {heartbeat: 200ms}
+ownership: {lease: 4s, heartbeat: 1s, margin: 1s, tick: 50ms}
+broker: {heartbeat: 2s}
 retention: {done: 1m, every: 100ms}
 jobs: {outbox: {workers: 3, batch: 20, every: 10ms}}
 `)}

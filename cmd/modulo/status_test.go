@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"modulo/internal/operations"
@@ -76,14 +77,16 @@ func TestTablesShowProblems(t *testing.T) {
 // The next pass is told where the clock begins one at a time of its own.
 func TestNextPass(t *testing.T) {
 	t.Parallel()
-	soon := time.Now().Add(3*time.Minute + 100*time.Millisecond)
-	for want, job := range map[string]operations.Job{
-		"-":           {Schedule: "every 500ms"},
-		"every 500ms": {Schedule: "every 500ms", NextAt: &soon},
-		"in 3m0s":     {Schedule: "cron */5 * * * *", NextAt: &soon},
-	} {
-		if got := nextPass(job); got != want {
-			t.Errorf("%+v: %q, want %q", job, got, want)
+	synctest.Test(t, func(t *testing.T) {
+		soon := time.Now().Add(3*time.Minute + 100*time.Millisecond)
+		for want, job := range map[string]operations.Job{
+			"-":           {Schedule: "every 500ms"},
+			"every 500ms": {Schedule: "every 500ms", NextAt: &soon},
+			"in 3m0s":     {Schedule: "cron */5 * * * *", NextAt: &soon},
+		} {
+			if got := nextPass(job); got != want {
+				t.Errorf("%+v: %q, want %q", job, got, want)
+			}
 		}
-	}
+	})
 }

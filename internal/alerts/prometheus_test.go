@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"modulo/internal/local"
 	"modulo/internal/programtest"
@@ -191,7 +190,7 @@ func (p *prometheus) awaitQuiet(fired map[string]bool) {
 }
 
 // patience bounds every wait.
-const patience = 60 * time.Second
+const patience = programtest.Patience
 
 func (p *prometheus) within(what string, holds func() bool) {
 	p.t.Helper()

@@ -42,7 +42,7 @@ func TestAwaitLoaded(t *testing.T) {
 	listens := false
 	for _, step := range []func() error{
 		func() error { return page.Go(ctx, site.URL) },
-		func() error { return page.Click(ctx, "#next") },
+		func() error { return page.Await(ctx, browser.Clicked("#next")) },
 		func() error { return page.Await(ctx, `document.getElementById("text")`) },
 		func() error { return page.Eval(ctx, `typeof listens !== "undefined"`, &listens) },
 	} {
@@ -85,9 +85,17 @@ func TestBrowser(t *testing.T) {
 	must(page.Go(ctx, site.URL))
 	must(page.Await(ctx, `document.title === "ran" && innerWidth === 400 && matchMedia("(prefers-color-scheme: dark)").matches`))
 	must(page.Await(ctx, `document.getElementById("user").textContent === "ada lovelace"`))
-	must(page.Click(ctx, "#b"))
+	must(page.Eval(ctx, `document.body.insertAdjacentHTML("beforeend", "<div id=over style='position: fixed; inset: 0'></div>")`, nil))
+	covered, uncover := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer uncover()
+	if page.Await(covered, browser.Clicked("#b")) == nil {
+		t.Error("clicked on what something else lies over")
+	}
+	must(page.Eval(ctx, `document.getElementById("over").remove()`, nil))
+	must(page.Await(ctx, `document.getElementById("b").textContent === "press"`))
+	must(page.Await(ctx, browser.Clicked("#b")))
 	must(page.Await(ctx, `document.getElementById("b").textContent === "pressed"`))
-	must(page.Click(ctx, "#text"))
+	must(page.Await(ctx, browser.Clicked("#text")))
 	must(page.Type(ctx, "a1 b"))
 	must(page.Await(ctx, `document.getElementById("text").value === "a1 b"`))
 	if heard := page.Complaints(); len(heard) != 1 {

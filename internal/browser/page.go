@@ -136,7 +136,17 @@ func (p *Page) Go(ctx context.Context, url string) error {
 	if went.ErrorText != "" {
 		return fmt.Errorf("%s: %s", url, went.ErrorText)
 	}
-	return p.Await(ctx, `location.href !== "about:blank"`)
+	err := await(ctx, func() (bool, error) { // the page before may still be there, and is complete
+		var tree struct {
+			FrameTree struct{ Frame struct{ LoaderID string } }
+		}
+		err := p.call(ctx, "Page.getFrameTree", nil, &tree)
+		return tree.FrameTree.Frame.LoaderID == went.LoaderID, err
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", url, err)
+	}
+	return p.Await(ctx, "true")
 }
 
 // Eval evaluates an expression in the page, a promise included; result may be nil.
@@ -163,48 +173,42 @@ func (p *Page) Eval(ctx context.Context, expression string, result any) error {
 
 // Await waits until an expression is true. While a page is being loaded nothing is: its scripts do not listen yet.
 func (p *Page) Await(ctx context.Context, expression string) error {
+	err := await(ctx, func() (holds bool, err error) {
+		err = p.Eval(ctx, `document.readyState === "complete" && !!(`+expression+")", &holds)
+		return holds, err
+	})
+	if err != nil {
+		return fmt.Errorf("in vain for %s: %w", expression, err)
+	}
+	return nil
+}
+
+// await asks until the answer is yes. An error counts as no: a page that is just replaced has no answer.
+func await(ctx context.Context, ready func() (bool, error)) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		holds := false
-		err := p.Eval(ctx, `document.readyState === "complete" && !!(`+expression+")", &holds)
-		if holds && err == nil {
+		is, err := ready()
+		if is && err == nil {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("in vain for %s: %w", expression, errors.Join(context.Cause(ctx), err))
+			return errors.Join(context.Cause(ctx), err)
 		}
 	}
 }
 
-// Click clicks with the mouse on the middle of what a CSS selector finds first. It is an error if something else is there.
-func (p *Page) Click(ctx context.Context, selector string) error {
-	var at struct {
-		X, Y float64
-		Hit  bool
-	}
-	quoted, err := json.Marshal(selector)
-	if err != nil {
-		return err
-	}
-	find := fmt.Sprintf(`(() => { const e = document.querySelector(%s); e.scrollIntoView({block: "center", behavior: "instant"});
-		const r = e.getBoundingClientRect(), x = r.x + r.width / 2, y = r.y + r.height / 2;
-		return {x, y, hit: e.contains(document.elementFromPoint(x, y))}; })()`, quoted)
-	if err := p.Eval(ctx, find, &at); err != nil {
-		return err
-	}
-	if !at.Hit {
-		return fmt.Errorf("click %s: something lies over it", selector)
-	}
-	for _, kind := range []string{"mousePressed", "mouseReleased"} {
-		pressed := values{"type": kind, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1}
-		if err := p.call(ctx, "Input.dispatchMouseEvent", pressed, nil); err != nil {
-			return err
-		}
-	}
-	return nil
+// Clicked is an expression for Await: it clicks on the middle of what a CSS selector finds first, unless something else lies
+// there, and says whether it did. All of it happens at one moment of the page: between a mouse that is moved and one that is
+// pressed, the page could put another element there.
+func Clicked(selector string) string {
+	return fmt.Sprintf(`(() => { const e = document.querySelector(%q); if (!e) return false;
+		e.scrollIntoView({block: "center", behavior: "instant"});
+		const r = e.getBoundingClientRect(), at = document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2);
+		if (!e.contains(at)) return false;
+		e.focus(); at.click(); return true; })()`, selector)
 }
 
 // Press presses and releases a key: Tab, Enter, Space, or one that writes a character.

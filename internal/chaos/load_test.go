@@ -121,18 +121,18 @@ func (l *load) done() int {
 }
 
 // begin runs the load beside a test; finish lets it insert no further row and returns when all are done.
-func (l *load) begin(t testing.TB) (finish func(limit time.Duration)) {
+func (l *load) begin(t testing.TB) (finish func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- l.run(ctx) }()
 	stop := sync.OnceValue(func() error { cancel(); return <-ended })
 	t.Cleanup(func() { _ = stop() })
-	return func(limit time.Duration) {
+	return func() {
 		t.Helper()
 		if err := stop(); err != nil && !errors.Is(err, context.Canceled) {
 			t.Fatalf("load: %v", err)
 		}
-		programtest.Within(t, limit, "all rows are done", func() (bool, error) { return l.stage.count(t, countPending) == 0, nil })
+		programtest.Within(t, programtest.Patience, "all rows are done", func() (bool, error) { return l.stage.count(t, countPending) == 0, nil })
 	}
 }

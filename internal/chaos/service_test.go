@@ -41,17 +41,18 @@ func startService(t testing.TB, args ...string) *service {
 	return s
 }
 
-// stopLimit is the --shutdown-timeout of the services; exitSlack is what a process may take to be gone after it.
+// stopLimit is the --shutdown-timeout of the services, which say by their exit code whether they kept it; exitSlack is what a
+// process may take to be gone, on a machine that stops for some seconds now and then.
 const (
-	stopLimit = 10 * time.Second
-	exitSlack = time.Second
+	stopLimit = 20 * time.Second
+	exitSlack = 10 * time.Second
 )
 
 // withShortLease are the flags of a service that may be killed: its next start has to wait for the end of the lease.
 func withShortLease(t testing.TB) []string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "modulo.yaml")
-	if err := os.WriteFile(path, []byte("ownership: {lease: 4s, heartbeat: 500ms, margin: 1s, tick: 200ms}\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("ownership: {lease: 4s, heartbeat: 1s, margin: 1s, tick: 200ms}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return []string{"--config", path}

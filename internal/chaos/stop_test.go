@@ -18,7 +18,7 @@ func TestCleanStops(t *testing.T) {
 	t.Parallel()
 	stage := sharedStage(t)
 	database, broker := stage.proxies(t)
-	s := scenario{rounds: choose(1, 10), rows: 5_000, workers: 5, batch: 50, pace: saturating, limit: time.Minute}
+	s := scenario{rounds: choose(1, 10), rows: 5_000, workers: 5, batch: 50, pace: saturating, limit: programtest.Patience}
 	service := stage.start(t, s.args()...)
 	s.faults = []*fault{{
 		name: "SIGTERM", times: 5, down: 100 * time.Millisecond,
@@ -32,7 +32,7 @@ func TestCleanStops(t *testing.T) {
 
 // checkNothingLeft is an error if a stopped service still has a session or a connection.
 func (s *stage) checkNothingLeft(ctx context.Context, database, broker *faultproxy.Proxy) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute) // a server notices an end a little later, a pooler keeps it for 2 s
+	ctx, cancel := context.WithTimeout(ctx, programtest.Patience) // a server notices an end a little later, a pooler keeps it for 2 s
 	defer cancel()
 	var sessions int
 	err := programtest.Await(ctx, 10*time.Millisecond, func() (bool, error) {
@@ -53,8 +53,8 @@ func TestStopInOutage(t *testing.T) {
 	database, broker := stage.proxies(t)
 	s := scenario{workers: 5, batch: 50}
 	args := append(s.args(), withShortLease(t)...) // who cannot reach the database leaves its workers until the lease is over
-	service := stage.start(t, append(args, "--shutdown-timeout=4s")...)
-	service.limit = 4 * time.Second
+	service := stage.start(t, append(args, "--shutdown-timeout=8s")...)
+	service.limit = 8 * time.Second
 	l := &load{stage: stage, total: 1_000_000, pace: pace{every: 50 * time.Millisecond, rows: 100, backlog: 2000}}
 	finish := l.begin(t)
 	rng := programtest.Rand(t)
@@ -75,7 +75,7 @@ func TestStopInOutage(t *testing.T) {
 	} {
 		repeats += outage.repeats * s.workers * s.batch
 		before := l.done()
-		programtest.Within(t, time.Minute, "rows get done", func() (bool, error) { return l.done() > before+500, nil })
+		programtest.Within(t, programtest.Patience, "rows get done", func() (bool, error) { return l.done() > before+500, nil })
 		outage.of.Set(outage.faults)
 		if outage.faults.Refuse {
 			outage.of.CutAll(faultproxy.RST)
@@ -94,7 +94,7 @@ func TestStopInOutage(t *testing.T) {
 			t.Fatalf("%s: %v", outage.name, err)
 		}
 	}
-	finish(time.Minute)
+	finish()
 	if err := service.stop(); err != nil {
 		t.Error(err)
 	}
@@ -114,17 +114,17 @@ func TestSecondSignal(t *testing.T) {
 			service := stage.start(t, "--shutdown-timeout=60s")
 			l := &load{stage: stage, total: 3000, pace: saturating}
 			l.begin(t)
-			programtest.Within(t, time.Minute, "rows are done", func() (bool, error) { return l.done() > 1000, nil })
+			programtest.Within(t, programtest.Patience, "rows are done", func() (bool, error) { return l.done() > 1000, nil })
 			broker.Set(faultproxy.Faults{Down: faultproxy.Flow{Stall: true}}) // no receipts
 
 			if err := service.current.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
-			programtest.Within(t, time.Minute, "stop begins", func() (bool, error) { return service.current.Log.Has(`"stopping`), nil })
+			programtest.Within(t, programtest.Patience, "stop begins", func() (bool, error) { return service.current.Log.Has(`"stopping`), nil })
 			if err := programtest.Pause(t.Context(), 500*time.Millisecond); err != nil || !service.current.Running() {
 				t.Fatalf("the service did not wait for its receipts (%v)", err)
 			}
-			code, err := service.current.End(signal, time.Second)
+			code, err := service.current.End(signal, exitSlack)
 			if err != nil || code != 128+int(signal) {
 				t.Errorf("exit code %d, want %d (%v)", code, 128+int(signal), err)
 			}

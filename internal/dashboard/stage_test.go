@@ -34,9 +34,9 @@ type stage struct {
 	limit   time.Duration // of what is awaited
 }
 
-// settings are for a quick reaction.
+// settings are for a quick reaction, and a lease that is not lost however busy the machine: nobody dies here.
 const settings = `
-ownership: {lease: 3s, heartbeat: 500ms, margin: 1s, tick: 100ms}
+ownership: {lease: 2m, heartbeat: 10s, margin: 12s, tick: 100ms}
 `
 
 func newStage(t testing.TB) *stage {
@@ -157,11 +157,7 @@ func (t *tab) must(err error) {
 
 func (t *tab) visit(path string) { t.s.t.Helper(); t.must(t.page.Go(t.s.ctx, t.s.site+path)) }
 
-func (t *tab) click(selector string) {
-	t.s.t.Helper()
-	t.awaits(fmt.Sprintf("document.querySelector(%q)", selector))
-	t.must(t.page.Click(t.s.ctx, selector))
-}
+func (t *tab) click(selector string) { t.s.t.Helper(); t.awaits(browser.Clicked(selector)) }
 
 // awaits waits until an expression is true in the page, and nothing in it is about to be replaced: htmx does not listen on what
 // it has just put there.

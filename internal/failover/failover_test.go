@@ -36,7 +36,7 @@ func (s *stage) recovered(promoted time.Time, limit time.Duration) {
 }
 
 // ticks is what a fail-over may take beside the lease, with what a busy machine adds.
-const ticks = 5*tick + 3*time.Second
+const ticks = 5*tick + 15*time.Second
 
 // The primary dies, and its standby has missed the last second: rows, marks, leases and epochs. Nothing is lost of what
 // the new primary has, not even where it gives ids again, and no worker has two owners. The old one comes back read-only,

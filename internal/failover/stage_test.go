@@ -22,7 +22,7 @@ const (
 	batch      = 100
 
 	configuration = `
-ownership: {lease: %s, heartbeat: 500ms, margin: %s, tick: %s}
+ownership: {lease: %s, heartbeat: %s, margin: %s, tick: %s}
 database: {max_conns: 8}
 jobs:
   outbox: {every: 50ms, batch: %d}
@@ -30,7 +30,7 @@ jobs:
 )
 
 // patience bounds every wait.
-const patience = 60 * time.Second
+const patience = programtest.Patience
 
 // stage is a database of the test's own with a writer, a queue with a consumer, and the instances between them.
 type stage struct {
@@ -47,7 +47,7 @@ func newStage(t *testing.T, lease time.Duration, withStandby bool) *stage {
 	t.Helper()
 	s := &stage{t: t, primary: testservers.OwnPostgres(t), config: filepath.Join(t.TempDir(), "modulo.yaml")}
 	s.url = s.primary.URL("postgres")
-	settings := fmt.Sprintf(configuration, lease, lease/4, tick, batch)
+	settings := fmt.Sprintf(configuration, lease, lease/6, lease/4, tick, batch)
 	if err := os.WriteFile(s.config, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func write(t *testing.T, databaseURL, queue string) *writer {
 		ticker := time.NewTicker(time.Second / insertsPerSecond)
 		defer ticker.Stop()
 		for ctx.Err() == nil {
-			conn, err := pgx.Connect(ctx, databaseURL+"&target_session_attrs=read-write&connect_timeout=1")
+			conn, err := pgx.Connect(ctx, databaseURL+"&target_session_attrs=read-write&connect_timeout=5")
 			for err == nil && ctx.Err() == nil {
 				<-ticker.C
 				const sql = "insert into modulo.outbox (destination, payload) select $1, 'load' from generate_series(1, $2)"

@@ -126,7 +126,7 @@ func TestInstanceCutOffFromTheBroker(t *testing.T) {
 		if err := line.mend(); err != nil {
 			t.Fatal(err)
 		}
-		f.await("what waited is done", "select not exists (select from modulo.outbox where done_at is null and created_at < now() - interval '1s')")
+		f.await("what waited is done", "select not exists (select from modulo.outbox where done_at is null and created_at < $1)", time.Now())
 	}
 	if after := f.owners(); before != after {
 		t.Errorf("owners changed:\n%s\n%s", before, after)

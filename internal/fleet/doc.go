@@ -5,5 +5,6 @@
 //
 // TestStorm puts each instance into a network namespace of its own, with one cable to the database and one to the
 // broker, if it runs as root; else it cuts by a proxy. TestStormOfServers has servers of its own, and kills them too.
-// MODULO_CHAOS_SEED=<seed> draws the same faults again.
+// MODULO_CHAOS_SEED=<seed> draws the same faults again; MODULO_CHAOS=long has shorter leases, for a machine that does nothing
+// else.
 package fleet

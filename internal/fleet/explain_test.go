@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-const (
-	// openBatches is how many batches of a worker one fault may leave open.
-	openBatches = 2
+// openBatches is how many batches of a worker one fault may leave open.
+const openBatches = 2
+
+var (
 	// takeOverLimit is how long after a strike the workers of its victim have other owners.
 	takeOverLimit = stormLease + 2*stormTick
 	// handOverLimit is the same after a SIGTERM: what is in flight is finished first.

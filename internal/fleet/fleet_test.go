@@ -29,7 +29,7 @@ const (
 	brokerHeartbeat = time.Second
 
 	configuration = `
-ownership: {lease: %s, heartbeat: 500ms, margin: %s, tick: %s}
+ownership: {lease: %s, heartbeat: %s, margin: %s, tick: %s}
 database: {max_conns: 8, statement_timeout: 5s}
 broker: {receipt_timeout: 5s, heartbeat: %s}
 jobs:
@@ -41,7 +41,7 @@ jobs:
 func explained(batches int) int { return programtest.Explained(batches * batch) }
 
 // patience bounds every wait.
-const patience = 60 * time.Second
+const patience = programtest.Patience
 
 // fleet is a database with load, queues with a consumer, and the instances between them.
 type fleet struct {
@@ -74,7 +74,7 @@ func (f *fleet) prepare(database string, lease, tick time.Duration) {
 	}
 	t.Cleanup(f.db.Close)
 	f.config = filepath.Join(t.TempDir(), "modulo.yaml")
-	settings := fmt.Sprintf(configuration, lease, lease/4, tick, brokerHeartbeat, batch, programtest.Repeats())
+	settings := fmt.Sprintf(configuration, lease, lease/6, lease/4, tick, brokerHeartbeat, batch, programtest.Repeats())
 	if err := os.WriteFile(f.config, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -17,5 +17,5 @@ var (
 	lasts  = flag.Duration("storm", 8*time.Second, "how long the storm lasts; every fault strikes once at least")
 	decks  = flag.Int("decks", 0, "how often all faults strike in the storm of servers, each by its share; 0: each of them once")
 	change = flag.Duration("change", time.Second, "time from one change of K to the next")
-	busy   = flag.Duration("busy", 3*time.Second, "what other work on the machine may add to a time")
+	busy   = flag.Duration("busy", 30*time.Second, "what other work on the machine may add to a time")
 )

@@ -12,7 +12,7 @@ import (
 )
 
 // longest is how long a member is paused or cut off at most: some get over it with their lease, some do not.
-const longest = stormLease + stormLease/2
+var longest = stormLease + stormLease/2
 
 // kind is a way to strike a member of the fleet, and to mend it.
 type kind struct {

@@ -139,12 +139,11 @@ func TestStormOfServers(t *testing.T) {
 	o.report(t, struck)
 }
 
-const (
-	// brokerPatience is after how much silence ActiveMQ drops a connection, and hands on its token: three heart-beats.
-	brokerPatience = 3 * time.Second
-	// resumeLimit is how long after a strike the next owner sends.
-	resumeLimit = takeOverLimit + brokerPatience
-)
+// brokerPatience is after how much silence ActiveMQ drops a connection, and hands on its token: three heart-beats.
+const brokerPatience = 3 * time.Second
+
+// resumeLimit is how long after a strike the next owner sends.
+var resumeLimit = takeOverLimit + brokerPatience
 
 // measure notes, for each strike that took workers from its victim, when they had their next owners, and when these sent:
 // from the strike, or from the last fault after it that they had to wait for as well.

@@ -62,6 +62,10 @@ func UpTo(rng *rand.Rand, most time.Duration) time.Duration {
 	return time.Duration(rng.Int64N(int64(most) + 1))
 }
 
+// Patience is how long tests of the program wait for what has to come. It is no promise of the product's, and costs nothing
+// where it comes: on a busy machine that starts servers for other packages beside, a step may take a hundred times as long.
+const Patience = 3 * time.Minute
+
 // Await asks every so often until ready says yes; it gives up with ctx.
 func Await(ctx context.Context, every time.Duration, ready func() (bool, error)) error {
 	tick := time.NewTicker(every)

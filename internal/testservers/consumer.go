@@ -51,11 +51,11 @@ type Consumption struct {
 	URL            string // for OpenWire, see local.ActiveMQ.OpenWireURL
 	Queues         []string
 	User, Password string
-	Expected       int // how many messages to wait for, up to ten seconds from one to the next
+	Expected       int // how many messages to wait for, up to a minute from one to the next
 }
 
 // Consume takes the expected number of messages from a queue, and then what else comes within half a second, so that a
-// surplus shows. It returns fewer when no message has come for ten seconds.
+// surplus shows. It returns fewer when no message has come for a minute.
 func Consume(t testing.TB, mq *local.ActiveMQ, queue string, expected int) []Delivered {
 	t.Helper()
 	return ConsumeFrom(t, Consumption{URL: mq.OpenWireURL(), Queues: []string{queue}, Expected: expected})

@@ -49,7 +49,7 @@ public final class Consumer {
     }
 
     private static Map<String, String> parse(String[] arguments) {
-        Map<String, String> options = new HashMap<>(Map.of("count", "0", "wait", "10000", "linger", "500"));
+        Map<String, String> options = new HashMap<>(Map.of("count", "0", "wait", "60000", "linger", "500"));
         for (String argument : arguments) {
             int equals = argument.indexOf('=');
             if (!argument.startsWith("--") || equals < 0 || !OPTIONS.contains(argument.substring(2, equals))) {
