@@ -17,6 +17,9 @@ type Observer interface {
 	// Repeated tells of rows that are sent again, because this fault left open what became of them.
 	Repeated(w WorkerID, after Fault, rows int)
 
+	// SetBack tells that the broker has lost transactions of this process that it had confirmed.
+	SetBack(w WorkerID, transactions int)
+
 	// Failed tells of rows that were refused for themselves, once they have their record.
 	Failed(w WorkerID, class Class, rows int)
 }
@@ -65,6 +68,7 @@ func (unobserved) Did(WorkerID, Step, int, time.Duration, error) {}
 func (unobserved) Passed(WorkerID, Outcome, error)               {}
 func (unobserved) Confirmed(WorkerID, []Message)                 {}
 func (unobserved) Repeated(WorkerID, Fault, int)                 {}
+func (unobserved) SetBack(WorkerID, int)                         {}
 func (unobserved) Failed(WorkerID, Class, int)                   {}
 func (unobserved) Asked(error)                                   {}
 func (unobserved) Ticked(Tick)                                   {}

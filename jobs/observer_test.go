@@ -10,8 +10,9 @@ type totals struct {
 	unobserved
 	world *world
 
-	lock sync.Mutex // the stages of a pass tell beside each other
-	told Outcome
+	lock    sync.Mutex // the stages of a pass tell beside each other
+	told    Outcome
+	setBack int
 }
 
 func (t *totals) Did(_ WorkerID, step Step, rows int, _ time.Duration, err error) {
@@ -29,6 +30,12 @@ func (t *totals) Repeated(_ WorkerID, _ Fault, rows int) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
 	t.told.Repeated += rows
+}
+
+func (t *totals) SetBack(_ WorkerID, transactions int) {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	t.setBack += transactions
 }
 
 func (t *totals) Failed(_ WorkerID, _ Class, rows int) {

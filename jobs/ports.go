@@ -71,6 +71,10 @@ type Recall struct {
 	Rows []Delivered // by row id
 	// Without is why the broker keeps no record although one was wanted; empty: it does, or none was.
 	Without string
+	// SetBack counts transactions of this publisher that the broker had confirmed and holds no more: it has gone back to an
+	// earlier state of its store. Lost are the rows of their messages. Both as far back as the publisher remembers.
+	SetBack int
+	Lost    []int64
 }
 
 // Delivered is a row whose message the broker holds. Event tells it from another row that has the id at another time, as

@@ -43,6 +43,11 @@ func (w *Worker) connect(ctx context.Context) (Recall, error) {
 	if recall.Without != "" {
 		w.Log.Warn().Str("reason", recall.Without).Msg("rows can be repeated after a crash: the broker keeps no record of what it has")
 	}
+	if recall.SetBack > 0 {
+		w.Observer.SetBack(w.id, recall.SetBack)
+		w.Log.Error().Int("transactions", recall.SetBack).Ints64("rows", recall.Lost).
+			Msg("the broker has lost messages that it had confirmed: its store is at an earlier state; these rows are done and will not be sent again by themselves")
+	}
 	return recall, nil
 }
 

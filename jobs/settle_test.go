@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +38,21 @@ func TestRowsOfASettledOwnerAreSent(t *testing.T) {
 		w.recalls, w.recall = true, []int64{1, 2}
 		want(t, "done", mustPass(t, w.worker(t, zerolog.Nop())).Done, 2)
 		want(t, "delivered", w.delivered, "[1 2]")
+	})
+}
+
+// TestBrokerSetBackIsTold: what the broker has lost is told with its rows, and delivery goes on.
+func TestBrokerSetBackIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := worldOf(3, goods(2)...)
+		w.recalls, w.setBack, w.lost = true, 2, []int64{71, 76}
+		var log strings.Builder
+		want(t, "done", mustPass(t, w.worker(t, zerolog.New(&log))).Done, 2)
+		want(t, "transactions", w.observer.setBack, 2)
+		if !strings.Contains(log.String(), `"rows":[71,76]`) {
+			t.Errorf("not logged: %s", log.String())
+		}
 	})
 }
 

@@ -79,6 +79,8 @@ type keeper struct {
 	ack     string           // id by which the held one is acknowledged; empty: on its way
 	named   []jobs.Delivered // rows that current names, by id
 	since   time.Time        // of current, here
+
+	memory memory
 }
 
 // tokenQueue is a queue per lineage, so that installations that share a broker cannot meet.
@@ -187,6 +189,7 @@ func (p *Publisher) hold(ctx context.Context) (rows []jobs.Delivered, kept bool,
 	if err := p.fetchToken(ctx); err != nil {
 		return nil, false, p.reportToken(ctx, err)
 	}
+	k.memory.compare(claim.Lineage, k.current.Serial)
 	if err := k.Lineage.Held(ctx); err != nil {
 		return nil, false, fmt.Errorf("token: %w", err)
 	}
@@ -442,6 +445,7 @@ func (k *keeper) appendSuccessor(b []byte, d dialect, transaction string, messag
 	b = append(b, transaction...)
 	b = append(b, "\n\n\x00"...)
 	k.current, k.named, k.ack, k.since = k.current.next(k.Shard, k.claim.Timeline, rows), rows, "", time.Now()
+	k.memory.ask(k.current.Serial, messages)
 	return appendSend(b, d, []byte("transaction:"+transaction+"\n"), 0, k.message(k.current))
 }
 

@@ -87,7 +87,9 @@ func (p *Publisher) recall(ctx context.Context) (jobs.Recall, error) {
 	default:
 		rows, kept, holdErr := p.hold(ctx)
 		if holdErr == nil {
-			return jobs.Recall{Kept: kept, Rows: rows}, nil
+			recall := jobs.Recall{Kept: kept, Rows: rows}
+			recall.SetBack, recall.Lost = p.keeper.memory.tell()
+			return recall, nil
 		}
 		if err = holdErr; !errors.Is(err, errTokenDenied) || p.keeper.claim.Made {
 			return jobs.Recall{}, err

@@ -27,6 +27,9 @@ func (p *Publisher) publishTransaction(ctx context.Context, messages []jobs.Mess
 	}
 	now := c.batch.result()
 	if err == nil && now.clean() {
+		if p.keeper != nil {
+			p.keeper.memory.confirm()
+		}
 		return nil
 	}
 	if p.keeper != nil && !now.clean() {

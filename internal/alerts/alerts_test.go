@@ -151,18 +151,17 @@ func TestAlertsFireAndClear(t *testing.T) {
 	p.awaitFired(fired, "ModuloRowsRepeated shared") // what the broker may have got is sent again
 	p.awaitQuiet(fired)
 
+	s.setBrokerBack()
+	p.awaitFired(fired, "ModuloBrokerSetBack outbox")
+	p.awaitQuiet(fired)
+
 	delete(fired, "ModuloBrokerLost")
 	s.broker.Kill()
 	s.databaseWay.Set(faultproxy.Silent())
 	p.awaitFired(fired, "ModuloBrokerLost", "ModuloDatabaseLost")
 	s.databaseWay.CutAll(faultproxy.RST)
 	s.databaseWay.Set(faultproxy.Faults{})
-	if err := os.RemoveAll(filepath.Join(filepath.Dir(s.broker.LogFile()), "data")); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.broker.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	s.replaceStore("")
 	p.awaitFired(fired, "ModuloTokenProblem locked", "ModuloTokenProblem paused") // its store is gone, and the tokens with it
 	for _, job := range []string{"outbox", "locked", "nightly", "refused", "paused", "uncounted"} {
 		s.command("workers", "reset-token", job, "--force", "--yes")
@@ -173,6 +172,44 @@ func TestAlertsFireAndClear(t *testing.T) {
 		if !slices.ContainsFunc(slices.Collect(maps.Keys(fired)), func(name string) bool { return strings.HasPrefix(name, found[1]) }) {
 			t.Errorf("%s did not fire", found[1])
 		}
+	}
+}
+
+// setBrokerBack gives the broker the store that it had before it confirmed a message of outbox.
+func (s *scenery) setBrokerBack() {
+	s.t.Helper()
+	older := filepath.Join(s.t.TempDir(), "older")
+	s.broker.Kill()
+	if err := os.CopyFS(older, os.DirFS(s.store())); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.broker.Start(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	s.exec("insert into modulo.outbox (payload) values ('x')")
+	programtest.Within(s.t, patience, "the message is confirmed", func() (done bool, err error) {
+		err = s.db.QueryRow(s.t.Context(), "select not exists (select from modulo.outbox where done_at is null)").Scan(&done)
+		return done, err
+	})
+	s.broker.Kill()
+	s.replaceStore(older)
+}
+
+// store is where the broker keeps its messages.
+func (s *scenery) store() string { return filepath.Join(filepath.Dir(s.broker.LogFile()), "data") }
+
+// replaceStore starts the broker, which was killed, with a copy of another store; "" is an empty one.
+func (s *scenery) replaceStore(other string) {
+	s.t.Helper()
+	err := os.RemoveAll(s.store())
+	if err == nil && other != "" {
+		err = os.CopyFS(s.store(), os.DirFS(other))
+	}
+	if err == nil {
+		err = s.broker.Start(s.t.Context())
+	}
+	if err != nil {
+		s.t.Fatal(err)
 	}
 }
 

@@ -15,6 +15,7 @@ type counts struct {
 	jobs       map[string]*jobCounts // fixed
 	failed     *prometheus.CounterVec
 	repeated   *prometheus.CounterVec
+	setBack    *prometheus.CounterVec
 	takeovers  *prometheus.CounterVec
 	missed     *prometheus.CounterVec
 	reconnects prometheus.Counter
@@ -74,6 +75,7 @@ func newCounts(registry *prometheus.Registry, list []*jobs.Job) *counts {
 		jobs:       map[string]*jobCounts{},
 		failed:     counter("modulo_rows_failed_total", "Attempts of rows that were refused for themselves, by class.", "class"),
 		repeated:   counter("modulo_rows_repeated_total", "Rows sent again because a fault left their outcome open, by kind of fault.", "cause"),
+		setBack:    counter("modulo_broker_set_back_total", "Confirmed transactions that the broker turned out to have lost."),
 		takeovers:  counter("modulo_takeovers_total", "Workers that this instance has become the owner of, by how they came to be free.", "reason"),
 		missed:     counter("modulo_passes_missed_total", "Passes of single workers that could not begin when a cron expression called for them, by reason.", "reason"),
 		reconnects: single("modulo_broker_reconnects_total", "Connections to the broker that were opened again after a fault."),
@@ -101,6 +103,7 @@ func newCounts(registry *prometheus.Registry, list []*jobs.Job) *counts {
 
 // begin makes the series of a job that have one more label.
 func (c *counts) begin(job string) {
+	c.setBack.WithLabelValues(job)
 	for _, class := range jobs.Classes() {
 		c.failed.WithLabelValues(job, string(class))
 	}

@@ -163,6 +163,11 @@ func (m *Monitor) Repeated(id jobs.WorkerID, after jobs.Fault, rows int) {
 	m.counts.repeated.WithLabelValues(id.Job, after.String()).Add(float64(rows))
 }
 
+// SetBack implements jobs.Observer.
+func (m *Monitor) SetBack(id jobs.WorkerID, transactions int) {
+	m.counts.setBack.WithLabelValues(id.Job).Add(float64(transactions))
+}
+
 // Failed implements jobs.Observer.
 func (m *Monitor) Failed(id jobs.WorkerID, class jobs.Class, rows int) {
 	m.counts.failed.WithLabelValues(id.Job, string(class)).Add(float64(rows))
