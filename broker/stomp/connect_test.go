@@ -250,7 +250,7 @@ func TestLogin(t *testing.T) {
 	proxy := brokertest.Proxy(t, address(mq.URL())) // only to count connections
 	connect := func(user, password string) (jobs.Publisher, error) {
 		cfg := stomp.Config{Hosts: []stomp.Host{{Address: proxy.Addr(), Username: user, Password: password}}}
-		b, err := stomp.New(cfg)
+		b, err := stomp.New(patient(cfg))
 		if err != nil {
 			t.Fatal(err)
 		}
