@@ -59,8 +59,8 @@ func NewBuilder(job *Job, shard Shard) (*Builder, error) {
 	if spec.EventID == "" {
 		problems = append(problems, errors.New("event_id: must not be empty"))
 	}
-	b.eventID = bind("event_id", spec.EventID)
-	b.destination = bind("destination", spec.Destination)
+	b.eventID = bind(fmt.Sprintf("event_id %q", spec.EventID), spec.EventID)
+	b.destination = bind(fmt.Sprintf("destination %q", spec.Destination), spec.Destination)
 	for _, text := range spec.Allow {
 		pattern, err := parseDestinationPattern(text, job.Message.Reserved)
 		problems = append(problems, err)

@@ -47,6 +47,7 @@ func TestCheckNamesEveryWrongField(t *testing.T) {
 		{"message.columns", func(j *Job) { j.Message.Payload.Columns = []string{"a"} }},
 		{"", func(j *Job) { j.Message.Payload = Payload{Row: true, Columns: []string{"a"}} }},
 		{"message: destination", func(j *Job) { j.Message.Destination = "/topic/a" }},
+		{"message: header key: a column name", func(j *Job) { j.Message.Headers = []HeaderSpec{{"key", "s3cret{"}} }},
 		{"message: event_id", func(j *Job) { j.Message.EventID = "" }},
 		{"schedule: needs either every or cron", func(j *Job) { j.Schedule = Schedule{} }},
 		{"schedule: needs either every or cron", func(j *Job) { j.Schedule.Cron = "* * * * *" }},
@@ -61,6 +62,11 @@ func TestCheckNamesEveryWrongField(t *testing.T) {
 		{`cron "0 0 30 2 *"`, func(j *Job) { j.Schedule = Schedule{Cron: "0 0 30 2 *"} }}, // never
 		{`cron "TZ=Asia/Tokyo 0 9 * * *"`, func(j *Job) { j.Schedule = Schedule{Cron: "TZ=Asia/Tokyo 0 9 * * *"} }},
 		{"", func(j *Job) { j.Schedule = Schedule{Cron: "@hourly", Timezone: "Local"} }},
+		{`cron "@often"`, func(j *Job) { j.Schedule = Schedule{Cron: "@often"} }},
+		{"", func(j *Job) { j.Schedule = Schedule{Cron: "@every 90m"} }},
+		{`cron "@every 500ms": takes whole seconds only; write every:`, func(j *Job) { j.Schedule = Schedule{Cron: "@every 500ms"} }}, // would be a second
+		{`cron "@every 1.5s"`, func(j *Job) { j.Schedule = Schedule{Cron: "@every 1.5s"} }},
+		{`cron "@every -5m"`, func(j *Job) { j.Schedule = Schedule{Cron: "@every -5m"} }},
 	} {
 		job := validJob()
 		c.change(job)

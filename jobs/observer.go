@@ -36,7 +36,7 @@ type InstanceObserver interface {
 	Listens(is bool)
 
 	// Left says that the instance owns nothing any more: its lease is over, or it has given everything back. Its workers
-	// may still finish what they have in flight.
+	// may still finish what they have in flight. Once does not say so: the process ends.
 	Left()
 }
 

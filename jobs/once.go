@@ -28,6 +28,7 @@ func (s *Service) Once(ctx context.Context) ([]Summary, error) {
 	var summaries []Summary
 	state, err := s.ownAll(ctx, m)
 	if err == nil {
+		s.Observer.Ticked(state)
 		summaries, err = s.drainAll(ctx, m, state)
 		err = errors.Join(err, s.releaseAll(ctx, m, state))
 	}

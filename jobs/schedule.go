@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-co-op/gocron/v2"
@@ -15,7 +16,7 @@ const MinEvery = 10 * time.Millisecond
 // Schedule says when passes begin: at intervals, or at the times of a cron expression in a time zone.
 type Schedule struct {
 	Every    time.Duration
-	Cron     string // five fields
+	Cron     string // five fields, or a name such as @hourly
 	Timezone string // IANA name, only with Cron; empty is UTC
 }
 
@@ -37,7 +38,20 @@ func (s Schedule) check() error {
 	if err := gocron.NewDefaultCron(false).IsValid(s.crontab(), location, time.Now()); err != nil {
 		return fmt.Errorf("cron %q: %w", s.Cron, err)
 	}
+	if period, is := s.period(); is && (period < time.Second || period%time.Second != 0) {
+		return fmt.Errorf("cron %q: takes whole seconds only; write every: instead, for any interval", s.Cron)
+	}
 	return nil
+}
+
+// period is that of an expression such as "@every 90m". It counts from the start of an instance, unlike any other.
+func (s Schedule) period() (period time.Duration, is bool) {
+	text, is := strings.CutPrefix(s.Cron, "@every ")
+	if !is {
+		return 0, false
+	}
+	period, err := time.ParseDuration(text)
+	return period, err == nil
 }
 
 // crontab is the cron expression with its time zone, as gocron takes it.
@@ -77,6 +91,15 @@ func (c *clock) add(name string, s Schedule, trigger func()) error {
 func (c *clock) start() { c.scheduler.Start() }
 
 func (c *clock) stop() error { return c.scheduler.Shutdown() }
+
+// Meant is when a pass should have begun that the clock begins now, so that instances agree on it: a clock, or a process,
+// may be off by half a minute.
+func (s Schedule) Meant(now time.Time) time.Time {
+	if _, is := s.period(); is {
+		return now.Round(time.Second)
+	}
+	return now.Round(time.Minute)
+}
 
 // Next is when the clock begins the next pass, at the latest; false where the expression names no further time.
 func (s Schedule) Next(now time.Time) (time.Time, bool) {

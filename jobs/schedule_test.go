@@ -77,6 +77,14 @@ func TestScheduleTriggers(t *testing.T) {
 			"2000-10-28T00:00:00Z", "2000-10-31T00:00:00Z",
 			[]string{"2000-10-28T07:00:00Z", "2000-10-29T08:00:00Z", "2000-10-30T08:00:00Z"},
 		},
+		{
+			"a name, in a time zone", Schedule{Cron: "@daily", Timezone: "Asia/Kolkata"}, "2000-01-01T12:00:00Z", "2000-01-03T12:00:00Z",
+			[]string{"2000-01-01T18:30:00Z", "2000-01-02T18:30:00Z"},
+		},
+		{
+			"a period, from the start", Schedule{Cron: "@every 90m"}, "2000-01-01T12:10:00Z", "2000-01-01T15:30:00Z",
+			[]string{"2000-01-01T13:40:00Z", "2000-01-01T15:10:00Z"},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -84,5 +92,20 @@ func TestScheduleTriggers(t *testing.T) {
 				t.Errorf("triggered at %v, want %v", got, test.want)
 			}
 		})
+	}
+}
+
+// Instances agree on when a pass was meant to begin, whatever their clocks say.
+func TestMeant(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ cron, now, want string }{
+		{"30 3 * * *", "2000-01-01T03:30:00.002Z", "2000-01-01T03:30:00Z"},
+		{"30 3 * * *", "2000-01-01T03:30:17Z", "2000-01-01T03:30:00Z"},
+		{"@hourly", "2000-01-01T03:59:58.7Z", "2000-01-01T04:00:00Z"},
+		{"@every 1s", "2000-01-01T03:30:17.002Z", "2000-01-01T03:30:17Z"},
+	} {
+		if got := (Schedule{Cron: test.cron}).Meant(at(t, test.now)); !got.Equal(at(t, test.want)) {
+			t.Errorf("%s at %s is meant for %s, want %s", test.cron, test.now, got, test.want)
+		}
 	}
 }

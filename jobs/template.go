@@ -11,7 +11,8 @@ type template struct {
 	columns  []string
 }
 
-// parseTemplate reads "text {column} text"; "{{" and "}}" stand for literal braces.
+// parseTemplate reads "text {column} text"; "{{" and "}}" stand for literal braces. An error does not quote the text, which
+// may be a secret.
 func parseTemplate(text string) (template, error) {
 	var t template
 	var literal strings.Builder
@@ -23,14 +24,14 @@ func parseTemplate(text string) (template, error) {
 		case c == '{':
 			end := strings.IndexAny(text[i+1:], "{}")
 			if end < 1 || text[i+1+end] != '}' {
-				return template{}, fmt.Errorf("template %q: a column name and '}' must follow the '{' at position %d (write '{{' for a brace)", text, i+1)
+				return template{}, fmt.Errorf("a column name and '}' must follow the '{' at position %d (write '{{' for a brace)", i+1)
 			}
 			t.literals = append(t.literals, literal.String())
 			t.columns = append(t.columns, text[i+1:i+1+end])
 			literal.Reset()
 			i += 1 + end
 		case c == '}':
-			return template{}, fmt.Errorf("template %q: '}' at position %d closes nothing (write '}}' for a brace)", text, i+1)
+			return template{}, fmt.Errorf("'}' at position %d closes nothing (write '}}' for a brace)", i+1)
 		default:
 			literal.WriteByte(c)
 		}

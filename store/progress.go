@@ -22,11 +22,14 @@ type WorkerProgress struct {
 	NotedAt    time.Time
 }
 
+// noteProgressSQL may be repeated: no two notes of rows tell of the same moment of progress, so rows of the moment that is
+// known have been counted.
 const noteProgressSQL = `insert into modulo.progress as p
   (job, number, done, rate, progress_at, pass_at, pass_ms, pass_done, pass_failed, problem)
 select * from unnest($1::text[], $2::int[], $3::bigint[], $4::float8[], $5::timestamptz[], $6::timestamptz[],
   $7::bigint[], $8::bigint[], $9::bigint[], $10::text[]) order by 1, 2
-on conflict (job, number) do update set done = p.done + excluded.done, rate = excluded.rate,
+on conflict (job, number) do update set
+  done = p.done + case when excluded.progress_at is distinct from p.progress_at then excluded.done else 0 end, rate = excluded.rate,
   progress_at = coalesce(excluded.progress_at, p.progress_at),
   pass_at = coalesce(excluded.pass_at, p.pass_at),
   pass_ms = case when excluded.pass_at is null then p.pass_ms else excluded.pass_ms end,
@@ -34,7 +37,8 @@ on conflict (job, number) do update set done = p.done + excluded.done, rate = ex
   pass_failed = case when excluded.pass_at is null then p.pass_failed else excluded.pass_failed end,
   problem = excluded.problem, noted_at = clock_timestamp()`
 
-// NoteProgress writes what the owner of workers knows about them. Zero times leave what is known.
+// NoteProgress writes what the owner of workers knows about them. Zero times leave what is known. After an error the notes
+// may have been written: repeat them unchanged, before any other of these workers.
 func (db *DB) NoteProgress(ctx context.Context, list []WorkerProgress) error {
 	ctx, cancel := db.bounded(ctx)
 	defer cancel()

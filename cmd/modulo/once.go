@@ -40,12 +40,17 @@ func (a *app) drainOnce(cmd *cobra.Command, flags *serviceFlags, output outputFo
 	if err != nil {
 		return err
 	}
-	s, err := a.openService(ctx, c, opening{grace: flags.grace(), farewell: flags.farewell(), alone: true, log: log})
+	o := opening{grace: flags.grace(), farewell: flags.farewell(), alone: true, monitor: a.newMonitor(c, nil, log), log: log}
+	s, err := a.openService(ctx, c, o)
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
 	defer s.db.Close()
-	summaries, err := s.Once(ctx)
+	var summaries []jobs.Summary
+	err = s.besideNotes(ctx, o, func() (err error) {
+		summaries, err = s.Once(ctx)
+		return err
+	})
 	if summaries == nil {
 		return stoppedEarly(ctx, err)
 	}

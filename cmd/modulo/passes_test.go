@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,4 +42,35 @@ func TestPasses(t *testing.T) {
 	f.refuses(exitUsage, []string{"--limit 1001"}, "passes", "outbox", "--limit", "1001")
 	f.refuses(exitUsage, []string{"not a place in the history"}, "passes", "outbox", "--before", "yesterday")
 	f.refuses(exitRefused, []string{"no such job"}, "passes", "outbx")
+}
+
+// TestPassesOfOnce: whoever runs once by a cron of their own finds what it did, and how it ended, where that of run is.
+func TestPassesOfOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	history := func() (lines []string) {
+		t.Helper()
+		var page operations.PastPasses
+		if err := json.Unmarshal([]byte(f.ok("passes", "outbox", "-o", "json")), &page); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range page.Passes {
+			lines = append(lines, fmt.Sprintf("%d %s %d %t", *p.Worker, p.Result, p.Sent, p.Problem != ""))
+		}
+		slices.Sort(lines)
+		return lines
+	}
+	f.ok("once", "--workers", "2")
+	if got := history(); got != nil {
+		t.Errorf("passes without rows left %q", got)
+	}
+	f.exec("insert into modulo.outbox (destination, payload) select $1, n from generate_series(1, 50) as n", f.queue)
+	f.exits(exitUnreachable, "once", "--broker-url", "stomp://127.0.0.1:1")
+	f.ok("once")
+	if got := history(); !slices.Equal(got, []string{"0 complete 25 false", "0 ended early 0 true", "1 complete 25 false", "1 ended early 0 true"}) {
+		t.Errorf("history %q", got)
+	}
+	if got := one[int](f, "select sum(done)::int from modulo.progress"); got != 50 {
+		t.Errorf("%d rows are noted as done", got)
+	}
 }

@@ -123,17 +123,25 @@ func (s *service) runMonitored(ctx context.Context, c *config.Config, o opening)
 		defer o.site.close()
 	}
 	beside, stop := context.WithCancel(ctx)
-	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx)) // until the last batches have their marks
 	var others sync.WaitGroup
-	others.Go(func() { m.Tell(telling, s.db, o.farewell/lastNotes) })
 	if o.site != nil {
 		others.Go(func() { m.Sample(beside, s.db, s.tables()) })
 		others.Go(func() { console.Watch(beside) })
 	}
-	err = s.Run(ctx)
+	err = s.besideNotes(ctx, o, func() error { return s.Run(ctx) })
 	stop()
-	stopTelling()
 	others.Wait()
+	return err
+}
+
+// besideNotes notes in the database what the workers do, until the last batches have their marks.
+func (s *service) besideNotes(ctx context.Context, o opening, work func() error) error {
+	noting, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var notes sync.WaitGroup
+	notes.Go(func() { o.monitor.Tell(noting, s.db, o.farewell/lastNotes) })
+	err := work()
+	stop()
+	notes.Wait()
 	return err
 }
 

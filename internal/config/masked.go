@@ -1,7 +1,7 @@
 package config
 
 import (
-	"maps"
+	"fmt"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -10,14 +10,8 @@ import (
 // again it means the same, but for the secrets.
 func (c *Config) Masked() ([]byte, error) {
 	shown := *c
-	shown.Database.URL = mask("database.url", c.Database.URL)
-	shown.Database.ListenURL = mask("database.listen_url", c.Database.ListenURL)
-	shown.Broker.URL = mask("broker.url", c.Broker.URL)
-	switch {
-	case c.Broker.PasswordFile != "":
+	if c.Broker.PasswordFile != "" {
 		shown.Broker.Password = "" // it came from there
-	case c.Broker.Password != "":
-		shown.Broker.Password = masked
 	}
 	address, _ := c.Listen()
 	if address == "" {
@@ -30,12 +24,16 @@ func (c *Config) Masked() ([]byte, error) {
 		if !job.Stated {
 			raw.Workers = nil // a default is nothing that somebody stated
 		}
-		headers := maps.Clone(raw.Message.Headers)
-		for name, value := range headers {
-			headers[name] = maskHeader(name, value)
-		}
-		raw.Message.Headers = headers
 		shown.Jobs[job.Name] = raw
 	}
-	return yaml.Marshal(&shown)
+	var tree yaml.Node
+	if err := tree.Encode(&shown); err != nil {
+		return nil, fmt.Errorf("masked configuration: %w", err)
+	}
+	flatten("", &tree, func(key string, node *yaml.Node) {
+		if text := mask(key, node.Value); text != node.Value {
+			node.SetString(text)
+		}
+	})
+	return yaml.Marshal(&tree)
 }

@@ -60,6 +60,7 @@ func TestMask(t *testing.T) {
 		"postgres://app@db:5432/app": "postgres://app@db:5432/app",
 		"postgres://app:secret@db1:5432,db2:5432/app?sslmode=require": "postgres://app:********@db1:5432,db2:5432/app?sslmode=require",
 		"postgres://db/app?password=secret&user=app":                  "postgres://db/app?password=********&user=app",
+		"postgres://db/app?pass%77ord=secret&sslkey=/etc/key":         "postgres://db/app?pass%77ord=********&sslkey=/etc/key",
 		"postgres://db:5432/app?password=sec@ret":                     "postgres://********",
 		"postgres://u@db:5432/app?password=p@secret&x=1":              "postgres://********",
 		"host=db password=secret user=app":                            "host=db password=******** user=app",

@@ -2,8 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -27,9 +25,6 @@ type Setting struct {
 	Value  string `json:"value"` // secrets are masked
 	Origin Origin `json:"origin"`
 }
-
-// masked stands for a secret.
-const masked = "********"
 
 // Settings lists every value in force that is not empty, in the order of the file's reference, with secrets masked. Of
 // jobs only those that were selected are listed.
@@ -80,85 +75,6 @@ func plain(node *yaml.Node) string {
 		return ""
 	}
 	return node.Value
-}
-
-var passwordInText = regexp.MustCompile(`(?i)(password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)`)
-
-// nextBroker is where the next URL of a list begins: a comma alone may be of a password.
-var nextBroker = regexp.MustCompile(`,stomp[a-z+]*://`)
-
-// secretName is a part of the name of a header that holds a secret, and secretValue how one begins that is a login.
-var (
-	secretName  = regexp.MustCompile(`(?i)passw|pwd|secret|token|auth($|[^o]|ori)|credential|cookie|session|jwt|signature|(api|access|private|shared)[-_]?key`)
-	secretValue = regexp.MustCompile(`(?i)^\s*(bearer|basic|digest|negotiate|api[-_]?key|token)\s`)
-	fromColumn  = regexp.MustCompile(`^\{[^{}]*\}$`)
-)
-
-// maskHeader leaves of a header of messages what is no secret: a column is none.
-func maskHeader(name, value string) string {
-	switch {
-	case fromColumn.MatchString(value):
-		return value
-	case secretName.MatchString(name), secretValue.MatchString(value):
-		return masked
-	}
-	if shown := maskURL(value); strings.Contains(shown, masked) {
-		return shown
-	}
-	return value // as it was written: a query is in an order of its own
-}
-
-// mask leaves of a connection string or a header what is no secret.
-func mask(key, value string) string {
-	name := key[strings.LastIndex(key, ".")+1:]
-	if strings.HasSuffix(key, ".message.headers."+name) {
-		return maskHeader(name, value)
-	}
-	switch name {
-	case "password":
-		return masked
-	case "url", "listen_url":
-		var parts []string
-		start := 0
-		for _, next := range append(nextBroker.FindAllStringIndex(value, -1), []int{len(value)}) {
-			parts = append(parts, maskURL(value[start:next[0]]))
-			start = next[0] + len(",")
-		}
-		return strings.Join(parts, ",")
-	}
-	return value
-}
-
-func maskURL(text string) string {
-	if !strings.Contains(text, "://") {
-		return passwordInText.ReplaceAllString(text, "${1}"+masked)
-	}
-	scheme, rest, _ := strings.Cut(text, "://")
-	// By hand: a URL with several hosts is none for net/url, and a password may hold anything.
-	if at := strings.LastIndex(rest, "@"); at >= 0 {
-		if strings.Contains(rest[:at], "?") {
-			return scheme + "://" + masked // the @ may be of a password in the query
-		}
-		user, _, has := strings.Cut(rest[:at], ":")
-		if has {
-			user += ":" + masked
-		}
-		rest = user + rest[at:]
-	}
-	address, query, has := strings.Cut(rest, "?")
-	if !has {
-		return scheme + "://" + rest
-	}
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return scheme + "://" + address + "?" + masked
-	}
-	for name := range values {
-		if strings.Contains(strings.ToLower(name), "password") {
-			values.Set(name, masked)
-		}
-	}
-	return scheme + "://" + address + "?" + strings.ReplaceAll(values.Encode(), "%2A", "*")
 }
 
 // origin finds where a value came from: the last of default, file, environment and flag that has one.

@@ -17,7 +17,8 @@ func TestSettings(t *testing.T) {
 database: {url: "postgres://app:s3cret@db1,db2/x?sslpassword=s3cret&sslmode=require"}
 broker: {url: "stomp://u:s3cret@mq1:61613,stomp+tls://u:s3cr@et@mq2:61613", password: s3cret, window: 64}
 jobs: {outbox: {workers: 7, retry: {backoff: 2s..1m}, message: {headers: {apiKey: "x-s3cret", Auth: "x-s3cret", accessToken: "{key}", type: Plain,
-  url: "https://u:s3cret@host/a", place: "https://host/?b={id}&a=1", author: Ann,
+  url: "https://u:s3cret@host/a", place: "https://host/?b={id}", author: Ann, hook: "https://host/a?sig=s3cret&b={id}&s3cret",
+  part: "https://host/#t=s3cret", signed: "https://host/?b={id}&a=s3cr-{id}", odd: "https://host/?a=1;b=s3cret", key: "https://s3cret@host/a",
   info: "Digest s3cret", bearer: "Bearer s3cret", private_key: s3cret, pwd: s3cret, Cookie: "id=s3cret", hint: "password=s3cret"}}}}
 `
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -46,7 +47,7 @@ jobs: {outbox: {workers: 7, retry: {backoff: 2s..1m}, message: {headers: {apiKey
 		}
 	}
 	for key, want := range map[string]string{
-		"database.url":                            "postgres://app:********@db1,db2/x?sslmode=require&sslpassword=******** by file",
+		"database.url":                            "postgres://app:********@db1,db2/x?sslpassword=********&sslmode=require by file",
 		"broker.url":                              "stomp://u:********@mq1:61613,stomp+tls://u:********@mq2:61613 by file",
 		"broker.password":                         "******** by file",
 		"broker.window":                           "32 by environment",
@@ -57,7 +58,12 @@ jobs: {outbox: {workers: 7, retry: {backoff: 2s..1m}, message: {headers: {apiKey
 		"jobs.outbox.message.headers.Auth":        "******** by file",
 		"jobs.outbox.message.headers.accessToken": "{key} by file",
 		"jobs.outbox.message.headers.type":        "Plain by file",
-		"jobs.outbox.message.headers.place":       "https://host/?b={id}&a=1 by file",
+		"jobs.outbox.message.headers.place":       "https://host/?b={id} by file",
+		"jobs.outbox.message.headers.hook":        "https://host/a?sig=********&b={id}&******** by file",
+		"jobs.outbox.message.headers.part":        "https://host/#t=******** by file",
+		"jobs.outbox.message.headers.signed":      "https://host/?b={id}&a=******** by file",
+		"jobs.outbox.message.headers.key":         "https://********@host/a by file",
+		"jobs.outbox.message.headers.odd":         "https://host/?******** by file",
 		"jobs.outbox.message.headers.author":      "Ann by file",
 		"jobs.outbox.message.headers.url":         "https://u:********@host/a by file",
 		"jobs.outbox.retry.backoff":               "2s..1m0s by file",

@@ -97,10 +97,11 @@ func stateMark(j operations.Job, now time.Time) mark {
 	return markOf(levels[j.State], j.Text())
 }
 
-// retired says that no instance has the job any more, this one included, and has not had it for long: nobody waits for it.
+// retired says that no instance has the job any more, this one included, and has not had it for long, or that somebody has
+// paused it: nobody waits for it.
 func retired(j operations.Job, now time.Time) bool {
 	recent := func(at *time.Time) bool { return at != nil && now.Sub(*at) < retiredAfter }
-	return !j.Configured && j.Instances == 0 && !recent(j.ProgressAt) && !recent(j.PassAt)
+	return !j.Configured && j.Instances == 0 && (j.Paused || !recent(j.ProgressAt) && !recent(j.PassAt))
 }
 
 // ageOf is the age of the oldest pending row; there may be none, or a table that does not tell.

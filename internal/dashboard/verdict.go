@@ -53,7 +53,7 @@ const (
 	// stuckAfter is how long a job with pending rows may show no progress.
 	stuckAfter = 30 * time.Second
 	// retiredAfter is how long ago a job that nobody runs or configures any more must have shown a sign of life to be taken
-	// for one that is gone for good: a weekend.
+	// for one that is gone for good, although nobody has paused it: a weekend.
 	retiredAfter = 72 * time.Hour
 )
 
@@ -95,8 +95,8 @@ func (v *renderer) judgeFlow(j operations.Job, now time.Time) reason {
 		return says(bad, j.TokenProblems == j.Workers, "workers", "%s of %s %s for a person: the token on the broker is gone or doubled. “modulo workers reset-token %s” says what would be sent again.",
 			plural(j.TokenProblems, "worker", "workers"), j.Job, verb(j.TokenProblems, "waits", "wait"), j.Job)
 	case j.Instances == 0 && !j.Configured:
-		return says(warn, true, "instances", "No instance runs %s any more, and it is not configured here: what waits in it is not known. Start “modulo run” with it; if it is gone for good, this is said until %s after its last pass.",
-			j.Job, span(retiredAfter))
+		return says(warn, true, "instances", "No instance runs %s any more, and it is not configured here: what waits in it is not known. Start “modulo run” with it; if it is gone for good, “modulo pause %s” says so.",
+			j.Job, j.Job)
 	case j.Instances == 0:
 		return says(bad, true, "instances", "No instance runs %s%s. Start “modulo run”.", j.Job, waiting(j))
 	case j.Paused:

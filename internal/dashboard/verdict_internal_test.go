@@ -96,12 +96,16 @@ func TestVerdictOfJobs(t *testing.T) {
 	if dead.ProgressAt = &hoursAgo; stateMark(gone, now).Class != "" || stateMark(dead, now).Class != "warn" {
 		t.Errorf("without an instance for a week: %v, for hours: %v", stateMark(gone, now), stateMark(dead, now))
 	}
+	paused := dead
+	paused.Paused, paused.State = true, operations.StatePaused // by somebody who knows that it is gone
 	other := well
 	other.Job, other.Configured = "other", false
 	for _, c := range []struct {
 		list            []operations.Job
 		class, sentence string
 	}{
+		{[]operations.Job{paused, well}, "good", "All is delivered of the jobs configured here"},
+		{[]operations.Job{paused}, "", "No instance runs old, and it is not configured here"},
 		{[]operations.Job{gone, well}, "good", "All is delivered of the jobs configured here"},
 		{[]operations.Job{gone}, "", "No instance runs old, and it is not configured here"},
 		{[]operations.Job{well, other}, "", "All is delivered of the jobs configured here"},

@@ -205,7 +205,7 @@ func TestOpenToTheNetwork(t *testing.T) {
 	}
 }
 
-// A users file that changes counts within a second; one that is wrong does not count, and the log says so once.
+// A users file that changes counts within two seconds; one that is wrong does not count, and the log says so once.
 func TestUsersFileChanges(t *testing.T) {
 	t.Parallel()
 	file, other := usersFile(t), usersFile(t)
@@ -248,6 +248,38 @@ func TestUsersFileChanges(t *testing.T) {
 		if strings.Contains(log.String(), "secret") {
 			t.Errorf("told a secret:\n%s", log.String())
 		}
+	})
+}
+
+// A users file that is read while it is written, and ends between two lines, locks nobody out.
+func TestUsersFileBeingWritten(t *testing.T) {
+	t.Parallel()
+	file := usersFile(t)
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	onlyAnn := []byte(strings.Join(strings.SplitAfterN(string(whole), "\n", 3)[:2], ""))
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, guard.Config{UsersFile: file, Log: zerolog.Nop()})
+		step := func(text []byte, age time.Duration, bob int) {
+			t.Helper()
+			written := time.Now().Add(time.Second - age)
+			if err := errors.Join(os.WriteFile(file, text, 0o600), os.Chtimes(file, written, written)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			if status, _ := visit(t, g, "GET", "User: bob:bobbob"); status != bob {
+				t.Errorf("bob: %d, want %d", status, bob)
+			}
+		}
+		step(onlyAnn, 0, http.StatusOK)
+		step(whole, 0, http.StatusOK)
+		step(onlyAnn, time.Hour, http.StatusUnauthorized) // nobody has asked since
+		step(whole, 0, http.StatusUnauthorized)
+		step(whole, 0, http.StatusOK)            // although it is written on and on, and
+		step(onlyAnn, -time.Hour, http.StatusOK) // although clocks differ
+		step(onlyAnn, -time.Hour, http.StatusUnauthorized)
 	})
 }
 

@@ -52,7 +52,8 @@ type usersFile struct {
 
 	mu       sync.Mutex // held while the file is looked at
 	lookedAt time.Time
-	text     []byte // as it was read last, right or wrong
+	seen     []byte // as it was read last
+	text     []byte // as it was parsed last, right or wrong
 	problem  string // with it; empty: none
 }
 
@@ -64,7 +65,7 @@ func openUsers(file string, log zerolog.Logger) (*usersFile, error) {
 	return f, f.look()
 }
 
-// users are those of the file as it is now, or was a second ago; of a file that is wrong, or gone, as it was before.
+// users are those of the file as it is now, or was two seconds ago; of a file that is wrong, or gone, as it was before.
 func (f *usersFile) users() *users {
 	if f.mu.TryLock() { // else somebody looks already
 		defer f.mu.Unlock()
@@ -75,14 +76,17 @@ func (f *usersFile) users() *users {
 	return f.current.Load()
 }
 
-// look reads the file, and makes it count if it is new and right.
+// look reads the file, and makes it count if it is new and right. One that is just being written, and so may lack users,
+// counts once it has rested: it was written a while ago, or looks as it did before.
 func (f *usersFile) look() error {
 	f.lookedAt = time.Now()
-	text, err := os.ReadFile(f.file)
+	text, written, err := read(f.file)
 	if err != nil {
 		return fmt.Errorf("http.users_file: %w", err)
 	}
-	if f.current.Load() != nil && bytes.Equal(text, f.text) {
+	rested := bytes.Equal(text, f.seen) || time.Since(written) >= lookInterval
+	f.seen = text
+	if f.current.Load() != nil && (bytes.Equal(text, f.text) || !rested) {
 		return nil
 	}
 	f.text = text
@@ -94,6 +98,18 @@ func (f *usersFile) look() error {
 		f.log.Info().Int("users", len(u.accounts)).Msg("http: users_file has changed; who logs in is looked up in it anew")
 	}
 	return nil
+}
+
+// read asks for the time after the text: what is written meanwhile is newer.
+func read(file string) (text []byte, written time.Time, err error) {
+	if text, err = os.ReadFile(file); err != nil {
+		return nil, time.Time{}, err
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return text, info.ModTime(), nil
 }
 
 // tell tells the log of a file that has become wrong.

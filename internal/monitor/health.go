@@ -155,7 +155,7 @@ func (j *job) stalled(number int, w *worker, now time.Time, patience time.Durati
 	if w.broker == down || j.state.Paused || j.state.Hold {
 		return false
 	}
-	waiting := j.interval && number < len(j.sample.backlog.Workers) && j.sample.backlog.Workers[number].Pending > 0
+	waiting := j.interval() && number < len(j.sample.backlog.Workers) && j.sample.backlog.Workers[number].Pending > 0
 	since := w.progress
 	if w.expected.After(since) {
 		since = w.expected

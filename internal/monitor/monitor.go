@@ -70,7 +70,7 @@ func New(cfg Config) *Monitor {
 	m := &Monitor{Config: cfg, registry: prometheus.NewRegistry(), born: time.Now(), known: make(chan struct{}), jobs: map[string]*job{}}
 	m.past.last = map[alike]*entry{}
 	for _, j := range cfg.Jobs {
-		m.jobs[j.Name] = &job{interval: j.Schedule.Cron == "", workers: map[int]*worker{}, parted: map[int]parting{}}
+		m.jobs[j.Name] = &job{schedule: j.Schedule, workers: map[int]*worker{}, parted: map[int]parting{}}
 	}
 	m.counts = newCounts(m.registry, cfg.Jobs)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{

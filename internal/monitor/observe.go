@@ -11,12 +11,15 @@ import (
 
 // job is what is known of a job.
 type job struct {
-	interval bool            // its passes begin at intervals; a backlog between the passes of a cron job is normal
+	schedule jobs.Schedule
 	state    jobs.JobState   // of the last tick, without Owned
 	workers  map[int]*worker // of this instance
 	sample   sample
 	parted   map[int]parting // of workers that are no longer of this instance
 }
+
+// interval says whether its passes begin at intervals; a backlog between the passes of a cron job is normal.
+func (j *job) interval() bool { return j.schedule.Cron == "" }
 
 // worker is a worker that this instance owns.
 type worker struct {
@@ -133,14 +136,14 @@ func (m *Monitor) Passed(id jobs.WorkerID, outcome jobs.Outcome, err error) {
 		c.passed(err)
 	}
 	if j := m.jobs[id.Job]; j != nil {
-		m.past.passed(id, outcome, err, time.Now(), j.interval)
+		m.past.passed(id, outcome, err, time.Now(), j.interval())
 	}
 	w := m.worker(id)
 	if w == nil {
 		return
 	}
 	w.passing, w.failing = false, err != nil
-	w.tally.passed(outcome, err, !m.jobs[id.Job].interval)
+	w.tally.passed(outcome, err, !m.jobs[id.Job].interval())
 	if err == nil {
 		w.progress, w.blocked = time.Now(), false
 		w.passed = w.progress
@@ -204,12 +207,12 @@ func (m *Monitor) Due(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	j := m.jobs[name]
-	if j == nil || j.interval || j.state.Paused || !m.ticked() {
+	if j == nil || j.interval() || j.state.Paused || !m.ticked() {
 		return
 	}
 	now := time.Now()
 	m.counts.missed.WithLabelValues(name, missedUnowned).Add(float64(j.state.Unowned))
-	m.past.missed(jobs.WorkerID{Job: name, Number: store.NoWorker}, j.state.Unowned, now, "no instance owned them")
+	m.past.missed(jobs.WorkerID{Job: name, Number: store.NoWorker}, j.state.Unowned, j.schedule.Meant(now), "no instance owned them")
 	for number, w := range j.workers {
 		if w.passing || w.failing {
 			m.counts.missed.WithLabelValues(name, missedBusy).Inc()

@@ -67,16 +67,13 @@ func (p *past) passed(id jobs.WorkerID, outcome jobs.Outcome, err error, now tim
 }
 
 // missed notes passes that did not begin at their time: that of a worker, or those of workers that nobody owns. Every
-// instance tells of the latter alike, so that they share an entry.
-func (p *past) missed(id jobs.WorkerID, passes int, now time.Time, why string) {
+// instance tells of the latter, at the same time, so that they share an entry.
+func (p *past) missed(id jobs.WorkerID, passes int, at time.Time, why string) {
 	if passes == 0 {
 		return
 	}
-	if id.Number == store.NoWorker {
-		now = now.Round(time.Second)
-	}
 	p.wait(&entry{Pass: store.Pass{
-		Job: id.Job, Number: id.Number, BeganAt: now, EndedAt: now, Passes: passes, Result: store.PassMissed, Problem: why,
+		Job: id.Job, Number: id.Number, BeganAt: at, EndedAt: at, Passes: passes, Result: store.PassMissed, Problem: why,
 	}})
 }
 

@@ -80,8 +80,9 @@ type Notes interface {
 type teller struct {
 	*Monitor
 	notes  Notes
-	lost   int       // entries of the history that were given up since the last that was written
-	pruned time.Time // when old passes were removed last
+	noting []store.WorkerProgress // taken to be written; after an error it is not known whether they were
+	lost   int                    // entries of the history that were given up since the last that was written
+	pruned time.Time              // when old passes were removed last
 }
 
 // table is one that is written to: a right that is missing on it must not cost the notes in another.
@@ -107,7 +108,12 @@ func (m *Monitor) Tell(ctx context.Context, notes Notes, patience time.Duration)
 		}
 	}
 	tables = slices.DeleteFunc(tables, func(to *table) bool { return to.failing })
-	t.tell(context.WithoutCancel(ctx), patience, tables)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	t.tell(last, patience, tables)
+	if t.pruned.IsZero() { // a process that ends sooner, again and again, must not let the history grow
+		t.prune(last)
+	}
 }
 
 // tell writes what is due. What cannot be written is told with the next notes.
@@ -124,16 +130,24 @@ func (t *teller) tell(ctx context.Context, timeout time.Duration, tables []*tabl
 	}
 }
 
+// tellProgress first repeats, as they were, the notes of which that is not known: so they count once, and newer ones too.
 func (t *teller) tellProgress(ctx context.Context) error {
-	list := t.due(time.Now())
-	if len(list) == 0 {
+	if err := t.noteProgress(ctx); err != nil {
+		return err
+	}
+	t.noting = t.due(time.Now())
+	return t.noteProgress(ctx)
+}
+
+func (t *teller) noteProgress(ctx context.Context) error {
+	if len(t.noting) == 0 {
 		return nil
 	}
-	err := t.notes.NoteProgress(ctx, list)
-	if err != nil {
-		t.untell(list)
+	if err := t.notes.NoteProgress(ctx, t.noting); err != nil {
+		return err
 	}
-	return err
+	t.noting = nil
+	return nil
 }
 
 // due returns the notes that are due and takes them for written.
@@ -174,18 +188,4 @@ func (w *worker) note(job string, number int, now time.Time) store.WorkerProgres
 	}
 	t.moving, t.done, t.eventful, t.untold, t.notedAt = p.Rate > 0, 0, false, false, now
 	return p
-}
-
-// untell takes back what could not be written: rows are counted with the next note.
-func (m *Monitor) untell(list []store.WorkerProgress) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, p := range list {
-		j := m.jobs[p.Job]
-		if w := j.workers[p.Number]; w != nil {
-			w.tally.done, w.tally.untold = w.tally.done+p.Done, true
-		} else {
-			j.keep(p.Number, parting{p.Done, p.ProgressAt})
-		}
-	}
 }

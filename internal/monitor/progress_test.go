@@ -17,6 +17,7 @@ import (
 // notebook takes notes, unless it is away.
 type notebook struct {
 	away   bool
+	silent bool // takes notes of progress, but its answers get lost
 	denied bool // the history
 	list   []store.WorkerProgress
 	passes []store.Pass
@@ -28,6 +29,9 @@ func (n *notebook) NoteProgress(_ context.Context, list []store.WorkerProgress) 
 		return errors.New("away")
 	}
 	n.list = append(n.list, list...)
+	if n.silent {
+		return errors.New("no answer")
+	}
 	return nil
 }
 
@@ -89,7 +93,7 @@ func TestTell(t *testing.T) {
 		m.Passed(orders, jobs.Outcome{}, errors.New("no broker"))
 		step(5 * time.Second)
 		notes.away = false
-		step(5*time.Second, `7 done, 1/s, pass 0/0, "no broker"`)
+		step(5*time.Second, `7 done, 1/s, pass 0/0, "no broker"`, `0 done, 0/s, pass 0/0, "no broker"`) // as it was then, and is now
 		m.Did(orders, jobs.StepMark, 3, time.Second, nil)
 		m.Left()
 		step(5*time.Second, `3 done, 0/s, pass 0/0, ""`)
@@ -111,12 +115,43 @@ func TestTell(t *testing.T) {
 		m.Did(orders, jobs.StepMark, 6, time.Second, nil)
 		m.Left()
 		notes.away = false
-		step(5*time.Second, `12 done, 0/s, pass 0/0, ""`) // of three times that it was ours
+		step(5*time.Second, `6 done, 0/s, pass 0/0, ""`, `6 done, 0/s, pass 0/0, ""`) // of three times that it was ours
 		m.Ticked(tick(""))
 		m.Did(orders, jobs.StepMark, 2, time.Second, nil)
 		stop()
 		telling.Wait()
 		step(0, `2 done, 0/s, pass 0/0, ""`)
+	})
+}
+
+// Notes that may have been written, as where a stop cuts off the call, are repeated just as they were, before any others.
+func TestTellAfterDoubt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, notes := newMonitor(), &notebook{silent: true}
+		ctx, stop := context.WithCancel(t.Context())
+		var telling sync.WaitGroup
+		telling.Go(func() { m.Tell(ctx, notes, time.Second) })
+		m.Did(orders, jobs.StepMark, 50, time.Second, nil)
+		time.Sleep(progressInterval)
+		synctest.Wait()
+		m.Did(orders, jobs.StepMark, 7, time.Second, nil)
+		time.Sleep(progressInterval)
+		synctest.Wait()
+		m.Left()
+		notes.silent = false
+		time.Sleep(progressInterval)
+		stop()
+		telling.Wait()
+		counted, last := int64(0), time.Time{}
+		for _, p := range notes.list { // as the database counts
+			if p.Number == orders.Number && !p.ProgressAt.Equal(last) {
+				counted, last = counted+p.Done, p.ProgressAt
+			}
+		}
+		if counted != 57 {
+			t.Errorf("counted %d rows of 57: %+v", counted, notes.list)
+		}
 	})
 }
 

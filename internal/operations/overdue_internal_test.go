@@ -20,6 +20,9 @@ func TestOverdue(t *testing.T) {
 		{"*/5 * * * *", 4 * time.Minute, false},
 		{"0 3 * * 1-5", 70 * time.Hour, false}, // since Friday morning
 		{"0 3 * * 1-5", 96 * time.Hour, true},
+		{"@hourly", 50 * time.Minute, false},
+		{"@hourly", 3 * time.Hour, true},
+		{"@every 90m", 5 * time.Hour, true},
 		{"0 0 30 2 *", 96 * time.Hour, false}, // never
 	} {
 		job := Job{Backlog: 1, Aged: true, OldestSeconds: c.oldest.Seconds()}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -82,6 +83,9 @@ func (c *client) post(ctx context.Context, body []byte) (again time.Duration, er
 		request.Header.Set("Content-Encoding", "gzip")
 	}
 	answer, err := c.http.Do(request)
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		err = fmt.Errorf("post to %s: %w", request.URL.Host, failed.Err) // the query may hold a secret
+	}
 	if err != nil {
 		return 0, err
 	}

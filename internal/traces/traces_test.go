@@ -234,6 +234,18 @@ func TestBadCollectors(t *testing.T) {
 	}
 }
 
+// TestErrorsKeepSecrets: the URL of a collector may have a key in its query, and errors end up in the log.
+func TestErrorsKeepSecrets(t *testing.T) {
+	t.Parallel()
+	c, err := newClient(Settings{Endpoint: "http://127.0.0.1:1/v1/traces?key=s3cret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.post(t.Context(), nil); err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestRetry: a request that the collector may take later is sent again; one that it refuses is not.
 func TestRetry(t *testing.T) {
 	t.Parallel()
