@@ -221,8 +221,9 @@ func TestSignals(t *testing.T) {
 
 	run, told = f.process("run")
 	f.drained()
-	sendSignal(t, run.Process, syscall.SIGTERM)
-	sendSignal(t, run.Process, syscall.SIGINT) // at the same time: one and the same wish
+	for _, s := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGCONT} {
+		sendSignal(t, run.Process, s) // two that come at the same time: one and the same wish
+	}
 	if code := exitCode(t, run, told); code != 0 || !strings.Contains(told.String(), `"message":"stopped"`) {
 		t.Errorf("run after SIGTERM: exit code %d\n%s", code, told.String())
 	}
