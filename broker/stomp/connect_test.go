@@ -52,7 +52,7 @@ func TestAnswersToConnect(t *testing.T) {
 				c.say(test.answer)
 				c.wait()
 			})
-			p := target(addr, stomp.Config{ConnectTimeout: deadline}).Open(t, addr)
+			p := target(addr, stomp.Config{ConnectTimeout: deadline, Heartbeat: time.Second}).Open(t, addr)
 			err := within(t, soon, func() error { return brokertest.Connect(t.Context(), p) })
 			failed := brokertest.ConnectFailed(t, err)
 			if failed.Fault != test.fault || !strings.Contains(err.Error(), test.want) {
