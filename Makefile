@@ -21,7 +21,7 @@ run: install build ## the whole thing on this machine, until Ctrl-C (ARGS="--row
 
 .PHONY: test
 test: install ## all tests, on real PostgreSQL and real ActiveMQ
-	$(GO) test -count 1 -timeout 10m ./... # no cache: it does not see that tests build and run the program
+	$(GO) test -count 1 -timeout 20m ./... # no cache: it does not see that tests build and run the program; a slow machine takes ten times as long
 
 .PHONY: test-pgbouncer
 test-pgbouncer: install ## the tests of store, commands and faults once more, with PgBouncer in front of the database

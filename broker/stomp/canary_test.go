@@ -17,7 +17,7 @@ import (
 func canary(t *testing.T, cfg stomp.Config, host stomp.Host) (stomp.Canary, error) {
 	t.Helper()
 	cfg.Hosts = []stomp.Host{host}
-	b, err := stomp.New(cfg)
+	b, err := stomp.New(patient(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}

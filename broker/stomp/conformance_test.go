@@ -1,11 +1,13 @@
 package stomp_test
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	gostomp "github.com/go-stomp/stomp/v3/server"
 	"go.uber.org/goleak"
@@ -31,10 +33,20 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// patient is a configuration that gives up nothing, however busy the machine, but what it says itself: heart-beats and
+// deadlines have tests of their own.
+func patient(cfg stomp.Config) stomp.Config {
+	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, -1)
+	for _, limit := range []*time.Duration{&cfg.ConnectTimeout, &cfg.WriteTimeout, &cfg.ReceiptTimeout} {
+		*limit = cmp.Or(*limit, time.Minute)
+	}
+	return cfg
+}
+
 // target is the adapter with these settings on a broker that needs no login.
 func target(addr string, cfg stomp.Config) brokertest.Target {
 	return brokertest.Target{Addr: addr, Publisher: func(addr string) (jobs.Publisher, error) {
-		cfg := cfg
+		cfg := patient(cfg)
 		cfg.Hosts = []stomp.Host{{Address: addr}}
 		b, err := stomp.New(cfg)
 		if err != nil {

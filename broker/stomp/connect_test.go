@@ -52,7 +52,7 @@ func TestAnswersToConnect(t *testing.T) {
 				c.say(test.answer)
 				c.wait()
 			})
-			p := target(addr, stomp.Config{ConnectTimeout: deadline}).Open(t, addr)
+			p := target(addr, stomp.Config{ConnectTimeout: deadline, Heartbeat: time.Second}).Open(t, addr)
 			err := within(t, soon, func() error { return brokertest.Connect(t.Context(), p) })
 			failed := brokertest.ConnectFailed(t, err)
 			if failed.Fault != test.fault || !strings.Contains(err.Error(), test.want) {
@@ -250,7 +250,7 @@ func TestLogin(t *testing.T) {
 	proxy := brokertest.Proxy(t, address(mq.URL())) // only to count connections
 	connect := func(user, password string) (jobs.Publisher, error) {
 		cfg := stomp.Config{Hosts: []stomp.Host{{Address: proxy.Addr(), Username: user, Password: password}}}
-		b, err := stomp.New(cfg)
+		b, err := stomp.New(patient(cfg))
 		if err != nil {
 			t.Fatal(err)
 		}

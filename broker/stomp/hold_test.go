@@ -1,7 +1,6 @@
 package stomp_test
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -99,8 +98,7 @@ func (f *tokened) token() string {
 	return tokens[0].Text()
 }
 
-// publisher is one owner of the worker, with an epoch of its own. It does without heart-beats, so that no pause of a busy
-// machine costs it the connection.
+// publisher is one owner of the worker, with an epoch of its own.
 func (f *tokened) publisher(addr string, epoch int64) jobs.Publisher {
 	f.t.Helper()
 	return f.publisherOf(addr, epoch, stomp.Config{})
@@ -114,8 +112,8 @@ func (f *tokened) beating(addr string, epoch int64) jobs.Publisher {
 
 func (f *tokened) publisherOf(addr string, epoch int64, cfg stomp.Config) jobs.Publisher {
 	f.t.Helper()
-	cfg.Hosts, cfg.TokenRefresh, cfg.Heartbeat = []stomp.Host{{Address: addr}}, tokenRefresh, cmp.Or(cfg.Heartbeat, -1)
-	b, err := stomp.New(cfg)
+	cfg.Hosts, cfg.TokenRefresh = []stomp.Host{{Address: addr}}, tokenRefresh
+	b, err := stomp.New(patient(cfg))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -373,7 +371,7 @@ func newLineage() *lineage { return &lineage{name: fmt.Sprint(time.Now().UnixNan
 func wantWithout(t *testing.T, addr string, cfg stomp.Config, why string) {
 	t.Helper()
 	cfg.Hosts = []stomp.Host{{Address: addr, Username: "app", Password: "app"}}
-	b, err := stomp.New(cfg)
+	b, err := stomp.New(patient(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}

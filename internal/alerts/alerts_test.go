@@ -20,9 +20,9 @@ import (
 
 // settings has a job for each thing that breaks, all on tables of their own but outbox.
 const settings = `
-ownership: {lease: 3s, heartbeat: 500ms, margin: 1s, tick: 200ms}
-database: {url: "DATABASE", listen_url: "LISTEN", statement_timeout: 1s}
-broker: {url: "BROKER", receipt_timeout: 1s, heartbeat: 1s}
+ownership: {lease: 8s, heartbeat: 2s, margin: 2s, tick: 200ms}
+database: {url: "DATABASE", listen_url: "LISTEN", statement_timeout: 2s}
+broker: {url: "BROKER", receipt_timeout: 3s, heartbeat: 3s}
 jobs:
   outbox: {workers: 1, every: 500ms, listen: true}
   locked: {workers: 1, every: 200ms, TABLE, message: {destination: /queue/locked}}

@@ -53,8 +53,8 @@ func TestStopInOutage(t *testing.T) {
 	database, broker := stage.proxies(t)
 	s := scenario{workers: 5, batch: 50}
 	args := append(s.args(), withShortLease(t)...) // who cannot reach the database leaves its workers until the lease is over
-	service := stage.start(t, append(args, "--shutdown-timeout=8s")...)
-	service.limit = 8 * time.Second
+	service := stage.start(t, append(args, "--shutdown-timeout=12s")...)
+	service.limit = 12 * time.Second
 	l := &load{stage: stage, total: 1_000_000, pace: pace{every: 50 * time.Millisecond, rows: 100, backlog: 2000}}
 	finish := l.begin(t)
 	rng := programtest.Rand(t)
