@@ -238,7 +238,7 @@ func golden(t testing.TB, name, got string) {
 var (
 	timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 	duration  = regexp.MustCompile(`\b(\d+h)?(\d+m)?\d+(\.\d+)?(ms|s)\b`)
-	seconds   = regexp.MustCompile(`("(?:seconds|oldest_pending_age_seconds)": )\d[\d.e-]*`)
+	seconds   = regexp.MustCompile(`("(?:seconds|oldest_pending_age_seconds|took_ms)": )\d[\d.e-]*`)
 	columns   = regexp.MustCompile(` {2,}`)
 )
 
