@@ -36,6 +36,9 @@ func (a *app) drainOnce(cmd *cobra.Command, flags *serviceFlags, output outputFo
 	if err != nil {
 		return err
 	}
+	if err := flags.check(); err != nil {
+		return err
+	}
 	c, err := a.load(flags.overrides(cmd))
 	if err != nil {
 		return err

@@ -43,8 +43,8 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	if err != nil {
 		return err
 	}
-	if flags.maxWorkers < 0 {
-		return exit(exitUsage, fmt.Errorf("--max-workers %d is negative", flags.maxWorkers))
+	if err := flags.check(); err != nil {
+		return err
 	}
 	c, err := a.load(flags.overrides(cmd))
 	if err != nil {

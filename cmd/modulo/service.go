@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -45,6 +46,20 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 	flags.IntVar(&f.window, "window", 0, "most messages without a receipt, with --confirm receipt")
 	flags.StringArrayVar(&f.jobs, "job", nil, "only this job; can be repeated")
 	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long a stop may take")
+}
+
+// minShutdown leaves time to give back the workers: what is not given back stays owned until the lease ends.
+const minShutdown = 100 * time.Millisecond
+
+func (f *serviceFlags) check() error {
+	var problems []error
+	if f.shutdownTimeout < minShutdown {
+		problems = append(problems, fmt.Errorf("--shutdown-timeout %s is less than %s: workers could not be given back", f.shutdownTimeout, minShutdown))
+	}
+	if f.maxWorkers < 0 {
+		problems = append(problems, fmt.Errorf("--max-workers %d is negative; 0 is no limit", f.maxWorkers))
+	}
+	return exit(exitUsage, errors.Join(problems...))
 }
 
 // overrides are the flags that were given.

@@ -191,6 +191,7 @@ func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
 	if err := expandAll(document, lookup); err != nil {
 		return err
 	}
+	fractionsAsText(document)
 	return readable(document.Decode(c))
 }
 
@@ -267,6 +268,16 @@ func expandAll(node *yaml.Node, lookup func(string) (string, bool)) error {
 		problems = append(problems, expandAll(child, lookup))
 	}
 	return errors.Join(problems...)
+}
+
+// fractionsAsText keeps yaml from cutting a fraction off where a whole number is wanted; nothing wants a fraction.
+func fractionsAsText(node *yaml.Node) {
+	if node.Kind == yaml.ScalarNode && node.ShortTag() == "!!float" {
+		node.Tag = "!!str"
+	}
+	for _, child := range node.Content {
+		fractionsAsText(child)
+	}
 }
 
 // tagOf says what the value of a variable is: a number, true or false, or else text, even if YAML gives it a meaning.
