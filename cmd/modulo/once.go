@@ -21,7 +21,7 @@ failed (see modulo rows list), 5 if database or broker could not be reached. Wha
 		Example: `  modulo once --workers 5
   modulo once invoices --config modulo.yaml -o json`,
 	}
-	flags.add(cmd)
+	flags.add(cmd, "most workers at the same time, of all jobs; the others follow; 0: no limit")
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		flags.jobs = append(flags.jobs, args...)
@@ -43,7 +43,7 @@ func (a *app) drainOnce(cmd *cobra.Command, flags *serviceFlags, output outputFo
 	if err != nil {
 		return err
 	}
-	o := opening{grace: flags.grace(), farewell: flags.farewell(), alone: true, monitor: a.newMonitor(c, nil, log), log: log}
+	o := opening{grace: flags.grace(), farewell: flags.farewell(), alone: true, maxWorkers: flags.maxWorkers, monitor: a.newMonitor(c, nil, log), log: log}
 	s, err := a.openService(ctx, c, o)
 	if err != nil {
 		return stoppedEarly(ctx, err)
