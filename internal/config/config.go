@@ -144,7 +144,7 @@ func Load(path string, lookup func(string) (string, bool), over Overrides) (*Con
 		if err != nil {
 			return nil, fmt.Errorf("configuration: %w", err)
 		}
-		if err := c.parse(text, lookup); err != nil {
+		if err := c.parse(text, lookup, over); err != nil {
 			return nil, fmt.Errorf("configuration %s: %w", path, err)
 		}
 	}
@@ -175,7 +175,7 @@ func defaults() *Config {
 	}
 }
 
-func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
+func (c *Config) parse(text []byte, lookup func(string) (string, bool), over Overrides) error {
 	var second yaml.Node
 	document := &c.document
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
@@ -188,7 +188,8 @@ func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
 	if err := unknownKeys(text); err != nil {
 		return err
 	}
-	if err := expandAll(document, lookup); err != nil {
+	e := expansion{lookup, over}
+	if err := e.expandAll("", document); err != nil {
 		return err
 	}
 	fractionsAsText(document)
@@ -249,23 +250,35 @@ func kindOf(goType string) string {
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 
-// expandAll replaces ${NAME} in values by the environment. It works on values after parsing, so that what a variable
+// expansion replaces ${NAME} in values by the environment. It works on values after parsing, so that what a variable
 // holds cannot change the structure of the file.
-func expandAll(node *yaml.Node, lookup func(string) (string, bool)) error {
+type expansion struct {
+	lookup func(string) (string, bool)
+	over   Overrides
+}
+
+// expandAll expands a node, which stands at key, and all below it. A variable that is not set is an error where its value
+// would be in force.
+func (e expansion) expandAll(key string, node *yaml.Node) error {
 	var problems []error
 	if node.Kind == yaml.ScalarNode && variable.MatchString(node.Value) {
+		overridden := node.Anchor == "" && e.over.flagOf(key) != ""
 		node.Value = variable.ReplaceAllStringFunc(node.Value, func(match string) string {
 			name := match[2 : len(match)-1]
-			value, ok := lookup(name)
-			if !ok {
+			value, ok := e.lookup(name)
+			if !ok && !overridden {
 				problems = append(problems, fmt.Errorf("line %d: environment variable %s is not set", node.Line, name))
 			}
 			return value
 		})
 		node.Tag = tagOf(node.Value)
 	}
-	for _, child := range node.Content {
-		problems = append(problems, expandAll(child, lookup))
+	for i, child := range node.Content {
+		below := key
+		if node.Kind == yaml.MappingNode && i%2 == 1 {
+			below = strings.TrimPrefix(key+"."+node.Content[i-1].Value, ".")
+		}
+		problems = append(problems, e.expandAll(below, child))
 	}
 	return errors.Join(problems...)
 }
