@@ -29,10 +29,7 @@ their receipts and marks, and the process ends with 0 within --shutdown-timeout.
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, &flags) },
 	}
-	flags.add(cmd, "most workers of this instance, of all jobs; 0: no limit")
-	cmd.Flags().StringVar(&flags.http, "http", config.DefaultListen, "`address` for the dashboard, the API, /livez, /readyz and /metrics; off: none")
-	cmd.Flags().BoolVar(&flags.pprof, "pprof", false, "answer /debug/pprof/ to callers on this machine")
-	cmd.Flags().StringVar(&flags.traces, "traces", "", "otlp: send traces to the collector of the OTEL_EXPORTER_OTLP_* variables (default off)")
+	flags.addRun(cmd)
 	return cmd
 }
 

@@ -50,6 +50,15 @@ func (f *serviceFlags) add(cmd *cobra.Command, most string) {
 	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long a stop may take")
 }
 
+// addRun adds the flags of run.
+func (f *serviceFlags) addRun(cmd *cobra.Command) {
+	f.add(cmd, "most workers of this instance, of all jobs; 0: no limit")
+	flags := cmd.Flags()
+	flags.StringVar(&f.http, "http", config.DefaultListen, "`address` for the dashboard, the API, /livez, /readyz and /metrics; off: none")
+	flags.BoolVar(&f.pprof, "pprof", false, "answer /debug/pprof/ to callers on this machine")
+	flags.StringVar(&f.traces, "traces", "", "otlp: send traces to the collector of the OTEL_EXPORTER_OTLP_* variables (default off)")
+}
+
 // minShutdown leaves time to give back the workers: what is not given back stays owned until the lease ends.
 const minShutdown = 100 * time.Millisecond
 

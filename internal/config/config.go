@@ -9,11 +9,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -319,15 +317,9 @@ func (c *Config) apply(over Overrides) error {
 	c.HTTP.Listen = cmp.Or(over.HTTP, c.HTTP.Listen)
 	c.HTTP.Pprof = c.HTTP.Pprof || over.Pprof
 	c.Traces = cmp.Or(over.Traces, c.Traces)
-	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership(), c.checkHTTP(), c.Retention.check()}
-	if c.Broker.Window < 1 {
-		problems = append(problems, fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window))
-	}
+	problems := []error{c.checkDatabase(), c.checkBroker(), c.readPassword(), c.checkOwnership(), c.checkHTTP(), c.Retention.check()}
 	if c.Traces != TracesOTLP && c.Traces != TracesOff {
 		problems = append(problems, fmt.Errorf("traces: %.20q, want otlp or off", c.Traces))
-	}
-	if !tokenPrefix.MatchString(c.Broker.TokenPrefix) {
-		problems = append(problems, fmt.Errorf("broker.token_prefix: %.120q is not 1 to 100 of A-Z, a-z, 0-9, \".\", \"_\", \"-\"", c.Broker.TokenPrefix))
 	}
 	for _, name := range over.JobNames {
 		if _, ok := c.Jobs[name]; !ok {
@@ -353,69 +345,11 @@ func (c *Config) apply(over Overrides) error {
 	return errors.Join(problems...)
 }
 
-var tokenPrefix = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
-
-// checkFence: a broker that expects no heart-beats leaves the token in the hands of an owner that is cut off, for ever.
-func (c *Config) checkFence(job *jobs.Job) error {
-	if job.Repeats == jobs.RepeatsNone && c.Broker.Heartbeat <= 0 {
-		return fmt.Errorf("job %s: repeats: none needs heart-beats, by which the broker notices that an owner is cut off: broker.heartbeat is %s, the default is %s",
-			job.Name, time.Duration(c.Broker.Heartbeat), time.Duration(defaults().Broker.Heartbeat))
-	}
-	return nil
-}
-
-func (c *Config) checkDatabase() error {
-	if c.Database.MaxConns < 2 || c.Database.MaxConns > 10_000 {
-		return fmt.Errorf("database.max_conns: %d is not within 2 and 10000", c.Database.MaxConns)
-	}
-	if c.Database.StatementTimeout < Duration(time.Second) {
-		return fmt.Errorf("database.statement_timeout: %s is less than 1s", time.Duration(c.Database.StatementTimeout))
-	}
-	return nil
-}
-
-func (c *Config) checkOwnership() error {
-	if err := c.Timing().Check(); err != nil {
-		return fmt.Errorf("ownership: %w", err)
-	}
-	return nil
-}
-
 // Kept is how long rows are kept, by the keys that are set.
 func (r Retention) Kept() map[string]Duration {
 	kept := map[string]Duration{"done": r.Done, "failed": r.Failed, "audit": r.Audit}
 	maps.DeleteFunc(kept, func(_ string, d Duration) bool { return d == 0 })
 	return kept
-}
-
-func (r Retention) check() error {
-	var problems []error
-	for name, keep := range r.Kept() {
-		if keep < minRetention {
-			problems = append(problems, fmt.Errorf("retention.%s: %s is less than %s", name, time.Duration(keep), time.Duration(minRetention)))
-		}
-	}
-	if r.Every < minLook {
-		problems = append(problems, fmt.Errorf("retention.every: %s is less than %s", time.Duration(r.Every), time.Duration(minLook)))
-	}
-	return errors.Join(problems...)
-}
-
-var httpPrefix = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
-
-func (c *Config) checkHTTP() error {
-	if !httpPrefix.MatchString(c.HTTP.Prefix) {
-		return fmt.Errorf("http.prefix %q: want a path without a slash at its end, as in /modulo", c.HTTP.Prefix)
-	}
-	address, _ := c.Listen()
-	if address == "" {
-		return nil
-	}
-	_, port, err := net.SplitHostPort(address)
-	if _, notPort := strconv.ParseUint(port, 10, 16); err != nil || notPort != nil {
-		return fmt.Errorf("http.listen %q: want host:port, as in %s, :8080 for all addresses, or off", address, DefaultListen)
-	}
-	return nil
 }
 
 // Listen is the address for HTTP, empty for none, and whether somebody has chosen it.
