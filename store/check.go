@@ -260,19 +260,5 @@ func (c *sourceCheck) statements(ctx context.Context, s *Source) error {
 			return err
 		}
 	}
-	return c.sequence(ctx)
-}
-
-// sequence checks what planning does not: the right to number what changes its owner.
-func (c *sourceCheck) sequence(ctx context.Context) error {
-	ctx, cancel := c.db.bounded(ctx)
-	defer cancel()
-	may := false
-	if err := c.db.pool.QueryRow(ctx, "select "+mayNumberSQL).Scan(&may); err != nil {
-		return fmt.Errorf("look at rights: %w", err)
-	}
-	if !may {
-		c.fail("rights", c.grant("ownership"), "role %s may not use sequence modulo.epoch, needed for ownership", c.table.role)
-	}
 	return nil
 }

@@ -119,6 +119,23 @@ func (db *DB) MissingRights(ctx context.Context, retention []string) ([]MissingR
 	return missing, wrap("look at rights", err)
 }
 
+// CheckEpochs returns a *Problem if the role may not number owners, which whoever runs workers has to, and nobody else.
+func (db *DB) CheckEpochs(ctx context.Context) error {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	may, role := false, ""
+	if err := db.pool.QueryRow(ctx, "select "+mayNumberSQL+", current_user").Scan(&may, &role); err != nil {
+		return fmt.Errorf("look at rights: %w", err)
+	}
+	if may {
+		return nil
+	}
+	return &Problem{
+		Where: "rights", What: "role " + role + " may not use sequence modulo.epoch",
+		Do: "grant usage on sequence modulo.epoch to " + quoteName(role) + "; `modulo doctor` says what else is missing",
+	}
+}
+
 // beyond is how far a time lies outside of an interval.
 func beyond(t, from, to time.Time) time.Duration {
 	switch {

@@ -168,6 +168,12 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, err
 	}
+	if err := db.CheckEpochs(ctx); err != nil {
+		if _, wrong := errors.AsType[*store.Problem](err); wrong {
+			err = exit(exitUsage, err)
+		}
+		return nil, err
+	}
 	wakeups, err := db.NewWakeups(store.WakeupConfig{Jobs: c.JobList(), URL: c.Database.ListenURL})
 	if err != nil {
 		return nil, exit(exitUsage, err)
