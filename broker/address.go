@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -50,6 +51,9 @@ func parseAddress(text string) (address, error) {
 		return address{}, errors.New("no host, want one like stomp://host:61613")
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		return address{}, errors.New("more than scheme, login, host and port")
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
+		return address{}, fmt.Errorf("port %.10s is not within 1 and 65535", u.Port())
 	}
 	return address{scheme: u.Scheme, host: u.Hostname(), port: u.Port(), login: u.User}, nil
 }

@@ -20,18 +20,22 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.current = 0 }
 
-// Delay is the pause before the next attempt of a row that failed attempts times; 0 when its attempts are used up.
+// Delay is the pause before the next attempt of a row that failed attempts times; 0 when its attempts are used up. Its bounds
+// double with each attempt, and are never outside of the policy's.
 func (p RetryPolicy) Delay(attempts int) time.Duration {
 	if attempts >= p.MaxAttempts {
 		return 0
 	}
-	b := backoff{min: p.MinBackoff, max: p.MaxBackoff}
-	for range min(attempts-1, 62) {
-		if b.current = max(2*b.current, b.min); b.current >= b.max {
+	high := p.MinBackoff
+	for range attempts {
+		if high > p.MaxBackoff/2 {
+			high = p.MaxBackoff
 			break
 		}
+		high *= 2
 	}
-	return b.next()
+	low := max(p.MinBackoff, high/2)
+	return low + rand.N(high-low+1)
 }
 
 // pause waits; false if ctx ended first.

@@ -3,25 +3,29 @@ package jobs
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 func TestRetryDelays(t *testing.T) {
 	t.Parallel()
 	policy := RetryPolicy{MaxAttempts: 8, MinBackoff: time.Second, MaxBackoff: 10 * time.Second}
-	ceilings := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 10 * time.Second, 10 * time.Second, 10 * time.Second}
-	for i, ceiling := range ceilings {
-		low, high := ceiling, time.Duration(0)
+	bounds := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 10 * time.Second, 10 * time.Second, 10 * time.Second, 10 * time.Second}
+	for i := range policy.MaxAttempts - 1 {
+		least, most := min(bounds[i], policy.MaxBackoff/2), bounds[i+1]
+		low, high := most, time.Duration(0)
 		for range 1000 {
 			delay := policy.Delay(i + 1)
 			low, high = min(low, delay), max(high, delay)
 		}
-		if low < ceiling/2 || high > ceiling {
-			t.Errorf("attempt %d: from %s to %s, want the upper half of %s", i+1, low, high, ceiling)
+		if low < least || high > most {
+			t.Errorf("attempt %d: from %s to %s, want %s to %s", i+1, low, high, least, most)
 		}
-		if high-low < ceiling/4 {
+		if high-low < (most-least)/2 {
 			t.Errorf("attempt %d: from %s to %s: no jitter", i+1, low, high)
 		}
 	}
@@ -32,20 +36,18 @@ func TestRetryDelays(t *testing.T) {
 	}
 }
 
-// TestRetryDelayIsNeverZeroByChance: 0 means that the attempts are used up.
-func TestRetryDelayIsNeverZeroByChance(t *testing.T) {
+// TestRetryDelayKeepsItsRange: whatever the range and the attempt. 0 would mean that the attempts are used up.
+func TestRetryDelayKeepsItsRange(t *testing.T) {
 	t.Parallel()
-	for _, policy := range []RetryPolicy{
-		{MaxAttempts: 1 << 30, MinBackoff: 1, MaxBackoff: 1},
-		{MaxAttempts: 1 << 30, MinBackoff: 2, MaxBackoff: 3},
-		{MaxAttempts: 1 << 30, MinBackoff: time.Second, MaxBackoff: 1000 * time.Hour},
-	} {
-		for attempts := range 200 {
-			if delay := policy.Delay(attempts); delay <= 0 || delay > policy.MaxBackoff {
-				t.Fatalf("%+v, attempt %d: %s", policy, attempts, delay)
-			}
+	rapid.Check(t, func(t *rapid.T) {
+		policy := RetryPolicy{MaxAttempts: math.MaxInt}
+		policy.MinBackoff = time.Duration(rapid.Int64Range(1, math.MaxInt64-1).Draw(t, "min"))
+		policy.MaxBackoff = time.Duration(rapid.Int64Range(int64(policy.MinBackoff), math.MaxInt64-1).Draw(t, "max"))
+		attempts := rapid.IntRange(0, math.MaxInt-1).Draw(t, "attempts")
+		if delay := policy.Delay(attempts); delay < policy.MinBackoff || delay > policy.MaxBackoff {
+			t.Fatalf("%+v, attempt %d: %s", policy, attempts, delay)
 		}
-	}
+	})
 }
 
 func TestBackoffStartsAgainAfterReset(t *testing.T) {

@@ -108,6 +108,6 @@ func (b Batch) IDs() []int64 {
 // RetryPolicy says how often and when a refused row is tried again.
 type RetryPolicy struct {
 	MaxAttempts int
-	// Backoff doubles from Min to Max per attempt, with jitter.
+	// Backoff doubles from Min to Max per attempt, with jitter that stays between them.
 	MinBackoff, MaxBackoff time.Duration
 }

@@ -15,8 +15,37 @@ type Summary struct {
 	Outcome Outcome
 }
 
-// Once drains every worker once, all at the same time, as the only instance: the Ownership must give it every worker or
-// an error. The summaries are complete as far as an error let the workers come.
+// turns bounds how many workers work at the same time; nil: no bound.
+type turns chan struct{}
+
+func newTurns(most int) turns {
+	if most == 0 {
+		return nil
+	}
+	return make(turns, most)
+}
+
+// take waits for a turn, which give ends. It fails when ctx ends before there is one.
+func (t turns) take(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t turns) give() {
+	if t != nil {
+		<-t
+	}
+}
+
+// Once drains every worker once, all at the same time or OnceWorkers at a time, as the only instance: the Ownership must
+// give it every worker or an error. The summaries are complete as far as an error let the workers come.
 func (s *Service) Once(ctx context.Context) ([]Summary, error) {
 	m, err := s.join(ctx, false)
 	if err != nil {
@@ -26,10 +55,11 @@ func (s *Service) Once(ctx context.Context) ([]Summary, error) {
 	var beating sync.WaitGroup
 	beating.Go(func() { s.beat(beats, m) })
 	var summaries []Summary
-	state, err := s.ownAll(ctx, m)
+	free := newTurns(s.OnceWorkers)
+	state, err := s.ownAll(ctx, m, free)
 	if err == nil {
 		s.Observer.Ticked(state)
-		summaries, err = s.drainAll(ctx, m, state)
+		summaries, err = s.drainAll(ctx, m, state, free)
 		err = errors.Join(err, s.releaseAll(ctx, m, state))
 	}
 	stopBeating()
@@ -38,7 +68,7 @@ func (s *Service) Once(ctx context.Context) ([]Summary, error) {
 }
 
 // ownAll ticks until the instance owns every worker of its jobs.
-func (s *Service) ownAll(ctx context.Context, m *membership) (Tick, error) {
+func (s *Service) ownAll(ctx context.Context, m *membership, free turns) (Tick, error) {
 	for {
 		state, err := m.instance.Tick(ctx, false)
 		if err != nil {
@@ -54,7 +84,7 @@ func (s *Service) ownAll(ctx context.Context, m *membership) (Tick, error) {
 		if all {
 			return state, nil
 		}
-		if err := s.settleAll(ctx, m, state); err != nil {
+		if err := s.settleAll(ctx, m, state, free); err != nil {
 			return Tick{}, err
 		}
 		if !pause(ctx, s.Timing.Tick/soonTicks) {
@@ -64,13 +94,13 @@ func (s *Service) ownAll(ctx context.Context, m *membership) (Tick, error) {
 }
 
 // settleAll settles and gives back what keeps changes of K waiting.
-func (s *Service) settleAll(ctx context.Context, m *membership, state Tick) error {
+func (s *Service) settleAll(ctx context.Context, m *membership, state Tick, free turns) error {
 	for i, job := range state.Jobs {
 		owned := slices.DeleteFunc(slices.Clone(job.Owned), func(o Owned) bool { return !o.GiveBack })
 		problems := make([]error, len(owned))
 		var running sync.WaitGroup
 		for n := range owned {
-			running.Go(func() { problems[n] = s.settleWorker(ctx, m, s.Jobs[i], &owned[n]) })
+			running.Go(func() { problems[n] = s.settleWorker(ctx, m, s.Jobs[i], &owned[n], free) })
 		}
 		running.Wait()
 		if err := errors.Join(problems...); err != nil || len(owned) == 0 {
@@ -83,7 +113,11 @@ func (s *Service) settleAll(ctx context.Context, m *membership, state Tick) erro
 	return nil
 }
 
-func (s *Service) settleWorker(ctx context.Context, m *membership, job *Job, owned *Owned) error {
+func (s *Service) settleWorker(ctx context.Context, m *membership, job *Job, owned *Owned, free turns) error {
+	if err := free.take(ctx); err != nil {
+		return err
+	}
+	defer free.give()
 	worker, err := s.NewWorker(ctx, job, *owned, m.lease)
 	if err == nil {
 		owned.Rest, err = worker.settleOnce(ctx)
@@ -94,24 +128,28 @@ func (s *Service) settleWorker(ctx context.Context, m *membership, job *Job, own
 	return nil
 }
 
-func (s *Service) drainAll(ctx context.Context, m *membership, state Tick) ([]Summary, error) {
+func (s *Service) drainAll(ctx context.Context, m *membership, state Tick, free turns) ([]Summary, error) {
 	summaries := make([]Summary, len(state.Jobs))
 	problems := make([]error, len(state.Jobs))
 	var running sync.WaitGroup
 	for i, job := range state.Jobs {
-		running.Go(func() { summaries[i], problems[i] = s.drainJob(ctx, m, s.Jobs[i], job) })
+		running.Go(func() { summaries[i], problems[i] = s.drainJob(ctx, m, s.Jobs[i], job, free) })
 	}
 	running.Wait()
 	return summaries, errors.Join(problems...)
 }
 
 // drainJob drains the workers of a job once, and notes which of them did not finish.
-func (s *Service) drainJob(ctx context.Context, m *membership, job *Job, state JobState) (Summary, error) {
+func (s *Service) drainJob(ctx context.Context, m *membership, job *Job, state JobState, free turns) (Summary, error) {
 	outcomes, problems := make([]Outcome, len(state.Owned)), make([]error, len(state.Owned))
 	var running sync.WaitGroup
 	for i := range state.Owned {
 		owned := &state.Owned[i]
 		running.Go(func() {
+			if problems[i] = free.take(ctx); problems[i] != nil {
+				return // it leaves what its last owner left
+			}
+			defer free.give()
 			worker, err := s.NewWorker(ctx, job, *owned, m.lease)
 			if err == nil {
 				outcomes[i], owned.Rest, err = worker.Drain(ctx)

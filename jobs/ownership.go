@@ -124,7 +124,7 @@ func (t Timing) Check() error {
 		}
 	}
 	wrong(t.Lease < minLease || t.Lease > maxLease, "lease: %s is not within %s and %s", t.Lease, minLease, maxLease)
-	wrong(t.Heartbeat <= 0, "heartbeat: %s is not positive", t.Heartbeat)
+	wrong(t.Heartbeat < minTick, "heartbeat: %s is less than %s", t.Heartbeat, minTick)
 	wrong(t.Margin < t.Lease/minMarginShare, "margin: %s is less than a tenth of the lease, %s", t.Margin, t.Lease/minMarginShare)
 	wrong(t.Lease-t.Margin < beatsPerLease*t.Heartbeat,
 		"heartbeat: %s is more than a third of what the margin leaves of the lease, %s", t.Heartbeat, t.Lease-t.Margin)

@@ -40,12 +40,17 @@ func (t *trouble) over(log *zerolog.Logger, text string) {
 	}
 }
 
+// toldToStop says of a pass with an error that it was only told to stop, before it sent anything.
+func toldToStop(ctx context.Context, outcome Outcome) bool {
+	return ctx.Err() != nil && outcome.Sent == 0
+}
+
 // report tells of a pass that did something, or that ended early.
 func (w *Worker) report(ctx context.Context, outcome Outcome, err error) {
 	switch {
 	case err == nil:
 		w.trouble.over(&w.Log, "passes work again")
-	case ctx.Err() == nil || outcome.Sent > 0: // not just told to stop before it did anything
+	case !toldToStop(ctx, outcome):
 		w.trouble.tell(&w.Log, err, "pass ended early; the worker tries again")
 	}
 	if outcome.Fetched > 0 || outcome.Done > 0 {

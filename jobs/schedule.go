@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -36,12 +37,23 @@ func (s Schedule) check() error {
 		return fmt.Errorf("timezone: %w", err)
 	}
 	if err := gocron.NewDefaultCron(false).IsValid(s.crontab(), location, time.Now()); err != nil {
+		if s.hasDay7() {
+			return fmt.Errorf("cron %q: Sunday is 0 or SUN here, not 7; 5-7 is 5,6,0: %w", s.Cron, err)
+		}
 		return fmt.Errorf("cron %q: %w", s.Cron, err)
 	}
 	if period, is := s.period(); is && (period < time.Second || period%time.Second != 0) {
 		return fmt.Errorf("cron %q: takes whole seconds only; write every: instead, for any interval", s.Cron)
 	}
 	return nil
+}
+
+// day7 is Sunday as crontab can write it.
+var day7 = regexp.MustCompile(`(^|[,-])7($|[,/])`)
+
+func (s Schedule) hasDay7() bool {
+	fields := strings.Fields(s.Cron)
+	return len(fields) == 5 && day7.MatchString(fields[4])
 }
 
 // period is that of an expression such as "@every 90m". It counts from the start of an instance, unlike any other.

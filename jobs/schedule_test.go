@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -78,6 +79,16 @@ func TestScheduleTriggers(t *testing.T) {
 			[]string{"2000-10-28T07:00:00Z", "2000-10-29T08:00:00Z", "2000-10-30T08:00:00Z"},
 		},
 		{
+			"cron at a time that summer time skips", Schedule{Cron: "30 2 * * *", Timezone: "Europe/Berlin"},
+			"2000-03-25T00:00:00Z", "2000-03-28T00:00:00Z",
+			[]string{"2000-03-25T01:30:00Z", "2000-03-27T00:30:00Z"},
+		},
+		{
+			"cron at a time that winter time repeats", Schedule{Cron: "30 2 * * *", Timezone: "Europe/Berlin"},
+			"2000-10-28T12:00:00Z", "2000-10-30T12:00:00Z",
+			[]string{"2000-10-29T00:30:00Z", "2000-10-29T01:30:00Z", "2000-10-30T01:30:00Z"},
+		},
+		{
 			"a name, in a time zone", Schedule{Cron: "@daily", Timezone: "Asia/Kolkata"}, "2000-01-01T12:00:00Z", "2000-01-03T12:00:00Z",
 			[]string{"2000-01-01T18:30:00Z", "2000-01-02T18:30:00Z"},
 		},
@@ -92,6 +103,25 @@ func TestScheduleTriggers(t *testing.T) {
 				t.Errorf("triggered at %v, want %v", got, test.want)
 			}
 		})
+	}
+}
+
+// Sunday as 7 is refused with what to write instead; a 7 elsewhere is another matter.
+func TestSundayIsZero(t *testing.T) {
+	t.Parallel()
+	for cron, hinted := range map[string]bool{
+		"0 12 * * 7": true, "0 12 * * 5-7": true, "0 12 * * 1,7": true, "0 12 * * 0-7/2": true,
+		"0 12 * * 17": false, "0 24 * 7 *": false, "0 12 * * 8": false, "7": false,
+	} {
+		err := Schedule{Cron: cron}.check()
+		if err == nil || strings.Contains(err.Error(), "Sunday is 0") != hinted {
+			t.Errorf("%s: %v, want the hint: %t", cron, err, hinted)
+		}
+	}
+	for _, cron := range []string{"7 7 7 7 0", "0 12 * * SUN", "0 12 * * */7"} {
+		if err := (Schedule{Cron: cron}).check(); err != nil {
+			t.Errorf("%s: %v", cron, err)
+		}
 	}
 }
 

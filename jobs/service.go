@@ -26,8 +26,10 @@ type ServiceConfig struct {
 	// Farewell is how long a stop may take for giving back and leaving, after the workers have ended. A database that
 	// does not answer by then finds out by the end of the lease.
 	Farewell time.Duration
-	Observer InstanceObserver // optional
-	Log      zerolog.Logger
+	// OnceWorkers is how many workers Once drains at the same time; 0: all. What Run takes is up to Ownership.
+	OnceWorkers int
+	Observer    InstanceObserver // optional
+	Log         zerolog.Logger
 }
 
 // Service runs the workers that this process owns, as one instance of any number.

@@ -182,6 +182,7 @@ func (w *Worker) Pass(ctx context.Context) (Outcome, error) {
 	err := guard(func() error { return w.pass(ctx, &outcome) })
 	outcome.Took = time.Since(started)
 	if err != nil {
+		outcome.Stopped = outcome.Stopped || toldToStop(ctx, outcome)
 		w.sweep()
 		w.forgetDue()
 		if _, panicked := errors.AsType[*panicError](err); panicked {

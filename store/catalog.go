@@ -34,6 +34,7 @@ type Column struct {
 
 	baseType   string // pg_type.typname below domains
 	fixedText  bool   // its text does not depend on settings of the session
+	exactText  bool   // values that are equal have one text
 	selectable bool   // by this role
 }
 
@@ -93,11 +94,15 @@ with recursive base as (
   select b.attnum, d.typbasetype from base as b join pg_type as d on d.oid = b.type where d.typtype = 'd'
 )
 select a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity <> '',
-  d.typname, o.provolatile = 'i' or d.typtype = 'e', has_column_privilege(a.attrelid, a.attnum, 'select')
+  d.typname, o.provolatile = 'i' or d.typtype = 'e',
+  (d.typtype = 'e' or d.typnamespace = 'pg_catalog'::regnamespace
+    and d.typname in ('int2', 'int4', 'int8', 'text', 'varchar', 'bpchar', 'name', 'uuid', 'bool')) and coalesce(l.collisdeterministic, true),
+  has_column_privilege(a.attrelid, a.attnum, 'select')
 from pg_attribute as a
 join base as b on b.attnum = a.attnum
 join pg_type as d on d.oid = b.type and d.typtype <> 'd'
 join pg_proc as o on o.oid = d.typoutput
+left join pg_collation as l on l.oid = a.attcollation
 where a.attrelid = $1
 order by a.attnum`
 
@@ -146,7 +151,7 @@ func (db *DB) readColumns(ctx context.Context, table *Table) error {
 		return err
 	}
 	table.Columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c Column, err error) {
-		err = row.Scan(&c.Name, &c.Type, &c.NotNull, &c.Identity, &c.baseType, &c.fixedText, &c.selectable)
+		err = row.Scan(&c.Name, &c.Type, &c.NotNull, &c.Identity, &c.baseType, &c.fixedText, &c.exactText, &c.selectable)
 		return c, err
 	})
 	if err != nil {

@@ -132,13 +132,23 @@ func (c *sourceCheck) columns() {
 		c.fail("rights", fmt.Sprintf("grant select (%s) on %s to %s", list, c.table.quoted(), quoteName(c.table.role)),
 			"role %s may not read %s", c.table.role, list)
 	}
-	if key := c.table.Column(c.job.Source.ShardBy); key != nil && !key.fixedText {
-		c.fail("source.shard_by", "choose a column of an integer, text or uuid type",
-			"the text of %s (%s) depends on settings of the session, so two workers could own a row", key.Name, key.Type)
+	if key := c.table.Column(c.job.Source.ShardBy); key != nil {
+		c.shardKey(key)
 	}
 	h := c.table.Column(c.job.Message.HeadersColumn)
 	if h != nil && !slices.Contains([]string{"json", "jsonb", "text"}, h.baseType) {
 		c.fail("message.headers", "name a json or jsonb column", "column %s is %s, not json", h.Name, h.Type)
+	}
+}
+
+// shardKey checks that rows with equal keys get one worker, whichever session looks: the worker is picked by the key's text.
+func (c *sourceCheck) shardKey(key *Column) {
+	const where, do = "source.shard_by", "choose a column of an integer, text, uuid, boolean or enum type"
+	switch {
+	case !key.fixedText:
+		c.fail(where, do, "the text of %s (%s) depends on settings of the session, so two workers could own a row", key.Name, key.Type)
+	case !key.exactText:
+		c.fail(where, do, "values of %s (%s) can be equal and have different texts, so rows of one key could go to two workers", key.Name, key.Type)
 	}
 }
 

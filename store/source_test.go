@@ -134,6 +134,11 @@ func TestOpenSourceChecksRights(t *testing.T) {
 	next("grant delete on modulo.failures to "+role, "grant select, insert, update, delete on all tables in schema modulo")
 	next("grant select, update on modulo.workers to "+role, "permission denied for table workers")
 	next("grant select, insert, update, delete on all tables in schema modulo to "+role, "permission denied for table", "needed for ownership")
+	wantError(t, db.CheckEpochs(t.Context()), "may not use sequence modulo.epoch", `grant usage on sequence modulo.epoch to "`+role+`"`, "modulo doctor")
+	f.exec("grant usage on sequence modulo.epoch to " + role)
+	if err := db.CheckEpochs(t.Context()); err != nil {
+		t.Error(err)
+	}
 	source, warnings, err := db.OpenSource(t.Context(), job)
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)

@@ -3,21 +3,28 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"modulo/internal/config"
+	"modulo/broker"
 )
 
 func (a *app) configCommand() *cobra.Command {
-	return &cobra.Command{
+	var flags serviceFlags
+	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Print the configuration in force, without its secrets",
-		Long: `Print the configuration in force as a file: defaults, the file, the environment and the flags together, with passwords
+		Long: `Print the configuration in force as a file: defaults, the file, the environment and the flags of run together, with passwords
 masked. It is checked as run would check it; database and broker are not asked.`,
 		Example: `  modulo config --config modulo.yaml`,
 		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			c, err := a.load(config.Overrides{})
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := flags.check(); err != nil {
+				return err
+			}
+			c, err := a.load(flags.overrides(cmd))
 			if err != nil {
 				return err
+			}
+			if _, err := broker.New(c.BrokerConfig()); err != nil {
+				return exit(exitUsage, err)
 			}
 			text, err := c.Masked()
 			if err != nil {
@@ -27,4 +34,6 @@ masked. It is checked as run would check it; database and broker are not asked.`
 			return err
 		},
 	}
+	flags.addRun(cmd)
+	return cmd
 }

@@ -38,11 +38,20 @@ func TestUsageErrors(t *testing.T) {
 		{"too often", "", "run --every 1ms", []string{"every: 1ms"}},
 		{"both schedules", "", "run --every 1s --cron 0", []string{"every", "cron"}},
 		{"time zone of an interval", "", "run --timezone UTC", []string{"timezone"}},
+		{"no time to stop", "", "run --shutdown-timeout 0", []string{"--shutdown-timeout 0s is less than 100ms"}},
+		{"no time to stop, once", "", "once --shutdown-timeout -1s", []string{"--shutdown-timeout -1s is less than 100ms"}},
+		{"less than no workers", "", "run --max-workers -1", []string{"--max-workers -1 is negative"}},
 		{"http without a port", "", "run --http localhost", []string{`http.listen "localhost"`, "host:port", "off"}},
 		{"http with a name for a port", "http: {listen: ':web'}\n", "run", []string{`http.listen ":web"`}},
 		{"http beyond the ports", "", "run --http :65536", []string{`http.listen ":65536"`}},
 		{"confirm", "", "once --confirm maybe", []string{"confirm", "maybe", "auto, transaction or receipt"}},
 		{"broker scheme", "", "once --broker-url http://localhost", []string{"http", "stomp"}},
+		{"broker beyond the ports", "", "once --broker-url stomp://localhost:99999", []string{"port 99999", "65535"}},
+		{"no time for a receipt", "broker: {receipt_timeout: 0s}\n", "once", []string{"broker.receipt_timeout: 0s"}},
+		{"printed, with a strategy that is none", "broker: {confirm: foo}\n", "config", []string{"foo", "auto, transaction or receipt"}},
+		{"printed, with heart-beats too often", "broker: {heartbeat: 1ms}\n", "config", []string{"1ms"}},
+		{"printed, with no time for heartbeats", "ownership: {heartbeat: 1ms}\n", "config", []string{"ownership", "heartbeat"}},
+		{"printed, with no time to stop", "", "config --shutdown-timeout 0", []string{"--shutdown-timeout 0s"}},
 		{"broker without a host", "", "once --broker-url stomp://", []string{"no host"}},
 		{"database URL", "", "once --database-url http://localhost", []string{"database URL"}},
 		{"no such job", "", "once invoices", []string{`"invoices"`, "it has: outbox"}},
@@ -63,7 +72,7 @@ func TestUsageErrors(t *testing.T) {
 		{"cron", "jobs:\n  outbox: {cron: '61 * * * *'}\n", "run", []string{"job outbox", `cron "61 * * * *"`}},
 		{"cron with seconds", "jobs:\n  outbox: {cron: '* * * * * *'}\n", "run", []string{`cron "* * * * * *"`}},
 		{"time zone", "jobs:\n  outbox: {cron: '* * * * *', timezone: Europe/Bärlin}\n", "run", []string{"timezone", "Bärlin"}},
-		{"variable", "database:\n  url: ${NOWHERE}\n", "run", []string{"line 2: environment variable NOWHERE is not set"}},
+		{"variable", "broker:\n  username: ${NOWHERE}\n", "run", []string{"line 2: environment variable NOWHERE is not set"}},
 		{"not a number in the file", "jobs:\n  outbox:\n    workers: five\n", "run", []string{"line 3: want a whole number"}},
 		{"name of a job", "jobs:\n  Out box: {}\n", "run", []string{`name "Out box"`}},
 		{"no source", "jobs:\n  a: {}\n", "run", []string{"job a", "source.table: missing", "source.id: missing", "source.where: missing", "done.set: missing"}},
@@ -225,6 +234,20 @@ func TestSecrets(t *testing.T) {
 	} {
 		if a := s.run(args...); a.code == 0 {
 			t.Errorf("%q went well", args)
+		}
+	}
+}
+
+// TestConfigPrintsWhatIsInForce: the variables of run's flags count, and an empty one is as one not set.
+func TestConfigPrintsWhatIsInForce(t *testing.T) {
+	t.Parallel()
+	s := shell{t: t, env: map[string]string{
+		"MODULO_WORKERS": "7", "MODULO_CRON": "@daily", "MODULO_BATCH": "", "MODULO_HTTP": "", "MODULO_CONFIRM": "receipt", "MODULO_PPROF": "",
+	}}
+	told := s.ok("config", "--window", "3")
+	for _, want := range []string{"workers: 7\n", "cron: '@daily'\n", "batch: 1000\n", "listen: 127.0.0.1:8080\n", "confirm: receipt\n", "window: 3\n", "pprof: false\n"} {
+		if !strings.Contains(told, want) {
+			t.Errorf("no %q in:\n%s", want, told)
 		}
 	}
 }

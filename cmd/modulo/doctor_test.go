@@ -61,3 +61,20 @@ func TestDoctorWithoutGround(t *testing.T) {
 		})
 	}
 }
+
+// TestRoleWithoutSequence: rights on all tables are not enough. Doctor and once say so, with the statement; status does not need it.
+func TestRoleWithoutSequence(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`do $$ begin create role tables_only; exception when duplicate_object then null; end $$; -- roles are the whole server's
+		grant usage on schema modulo to tables_only; grant select, insert, update, delete on all tables in schema modulo to tables_only`)
+	const grant = "grant usage on sequence modulo.epoch to"
+	as := f.db.Config().ConnString() + "&options=-c%20role%3Dtables_only" // which a pooler would refuse
+	f.refuses(exitUsage, []string{"tables_only may not use sequence modulo.epoch", grant, "modulo doctor"}, "once", "--database-url", as)
+	if a := f.exits(exitDoctor, "doctor", "--no-canary", "--database-url", as); !strings.Contains(a.stdout, grant) {
+		t.Errorf("doctor:\n%s", a.stdout)
+	}
+	f.ok("status", "--database-url", as)
+	f.exec("grant usage on sequence modulo.epoch to tables_only")
+	f.ok("once", "--database-url", as)
+}

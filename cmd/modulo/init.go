@@ -39,6 +39,9 @@ func (a *app) initCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if table.Schema+"."+table.Name == store.OutboxTable {
+					return exit(exitUsage, fmt.Errorf("--from-table: %s has a job of its own, outbox, that needs no settings: modulo init without --from-table writes it", store.OutboxTable))
+				}
 				return a.writeInit(out, fromTable(from, table, guess))
 			})
 		},

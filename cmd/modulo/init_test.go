@@ -164,4 +164,5 @@ func TestInitFromTable(t *testing.T) {
 		}
 	}
 	f.refuses(exitUsage, []string{"no_such_table"}, "init", "--from-table", "no_such_table")
+	f.refuses(exitUsage, []string{"job of its own"}, "init", "--from-table", "modulo.outbox")
 }

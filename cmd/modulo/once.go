@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,11 +18,11 @@ func (a *app) onceCommand() *cobra.Command {
 		Use:   "once [JOB...]",
 		Short: "One pass of every worker of the jobs now, then exit",
 		Long: `One pass of every worker of the jobs now, in this process, then exit: 0 if every pending row was delivered, 4 if rows
-failed (see modulo rows list), 5 if database or broker could not be reached. What was not delivered is still pending.`,
+failed (see modulo rows list JOB), 5 if database or broker could not be reached. What was not delivered is still pending.`,
 		Example: `  modulo once --workers 5
   modulo once invoices --config modulo.yaml -o json`,
 	}
-	flags.add(cmd)
+	flags.add(cmd, "most workers at the same time, of all jobs; the others follow; 0: no limit")
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		flags.jobs = append(flags.jobs, args...)
@@ -36,11 +37,14 @@ func (a *app) drainOnce(cmd *cobra.Command, flags *serviceFlags, output outputFo
 	if err != nil {
 		return err
 	}
+	if err := flags.check(); err != nil {
+		return err
+	}
 	c, err := a.load(flags.overrides(cmd))
 	if err != nil {
 		return err
 	}
-	o := opening{grace: flags.grace(), farewell: flags.farewell(), alone: true, monitor: a.newMonitor(c, nil, log), log: log}
+	o := opening{grace: flags.grace(), farewell: flags.farewell(), alone: true, maxWorkers: flags.maxWorkers, monitor: a.newMonitor(c, nil, log), log: log}
 	s, err := a.openService(ctx, c, o)
 	if err != nil {
 		return stoppedEarly(ctx, err)
@@ -60,14 +64,22 @@ func (a *app) drainOnce(cmd *cobra.Command, flags *serviceFlags, output outputFo
 	if err != nil || ctx.Err() != nil {
 		return stoppedEarly(ctx, err)
 	}
+	return failedRows(summaries)
+}
+
+// failedRows is the error of rows that failed; nil: none did.
+func failedRows(summaries []jobs.Summary) error {
 	failed := 0
+	var lists []string
 	for _, summary := range summaries {
-		failed += summary.Outcome.Failed
+		if n := summary.Outcome.Failed; n > 0 {
+			failed, lists = failed+n, append(lists, "`modulo rows list "+summary.Job+"`")
+		}
 	}
-	if failed > 0 {
-		return exit(exitFailedRows, fmt.Errorf("%d rows failed: see `modulo rows list`", failed))
+	if failed == 0 {
+		return nil
 	}
-	return nil
+	return exit(exitFailedRows, fmt.Errorf("%d rows failed: see %s", failed, strings.Join(lists, ", ")))
 }
 
 // onceSummary is one job's line of once -o json.

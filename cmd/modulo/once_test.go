@@ -19,7 +19,7 @@ func TestEachRowHasItsWorker(t *testing.T) {
 	f := newFixture(t)
 	f.exec(`insert into modulo.outbox (id, destination, payload) overriding system value
 		select n, $1, 'event ' || n from generate_series(1001, 1007) as n`, f.queue)
-	f.ok("once", "--workers", "5")
+	f.ok("once", "--workers", "5", "--max-workers", "2") // two at a time, but all
 	rows := map[string][]string{}
 	for _, m := range f.taken(f.queue) {
 		worker := m.Header.Get("worker")

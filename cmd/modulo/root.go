@@ -176,7 +176,7 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 // exclusive are pairs of flags of which only one can be given.
 var exclusive = [][2]string{{"every", "cron"}, {"every", "timezone"}}
 
-// flagsFromEnvironment sets the flags that were not given from variables like MODULO_LOG_LEVEL. A flag that was given
+// flagsFromEnvironment sets the flags that were not given from variables like MODULO_LOG_LEVEL; an empty one is as one not set. A flag that was given
 // also beats the variables of those that it excludes. It returns the names of the flags that it set.
 func flagsFromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) (set []string, err error) {
 	given := map[string]bool{"help": true}
@@ -190,7 +190,7 @@ func flagsFromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, boo
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := "MODULO_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		value, ok := lookup(name)
-		if !ok || given[f.Name] {
+		if !ok || value == "" || given[f.Name] {
 			return
 		}
 		if err := flags.Set(f.Name, value); err != nil {

@@ -33,7 +33,8 @@ func TestRowShow(t *testing.T) {
 
 	f.exec(`update orders set note = E'two\nlines and \x1b[2J' where id = 1; insert into orders values (2, 'us', E'b\x1b[2J', 'short', false)`)
 	hidden, shown := maskedTable(f.ok("rows", "show", "orders", "1")), f.ok("rows", "show", "orders", "1", "--payload")
-	for _, want := range []string{"would go to  /queue/eu.orders", "18 bytes, text", "header type  hidden", "header tenant  hidden", "ticket 4711"} {
+	for _, want := range []string{"would go to  /queue/eu.orders", "18 bytes, text", "header type  hidden", "header tenant  hidden",
+		"header event_id  orders-1", "header job  orders", "header row_id  1", "ticket 4711"} {
 		if !strings.Contains(hidden, want) {
 			t.Errorf("no %q in\n%s", want, hidden)
 		}

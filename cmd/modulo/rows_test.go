@@ -67,7 +67,7 @@ func TestBadRows(t *testing.T) {
 	t.Parallel()
 	f, good := newBadRows(t)
 	a := f.exits(exitFailedRows, "once")
-	if want := fmt.Sprintf("%d rows failed", len(badRows)); !strings.Contains(a.stderr, want) {
+	if want := fmt.Sprintf("%d rows failed: see `modulo rows list mixed`", len(badRows)); !strings.Contains(a.stderr, want) {
 		t.Errorf("no %q on stderr", want)
 	}
 	arrived := headers(f.taken(f.queue), "event_id")

@@ -29,11 +29,7 @@ their receipts and marks, and the process ends with 0 within --shutdown-timeout.
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, &flags) },
 	}
-	flags.add(cmd)
-	cmd.Flags().IntVar(&flags.maxWorkers, "max-workers", 0, "most workers of this instance, of all jobs (default: no limit)")
-	cmd.Flags().StringVar(&flags.http, "http", config.DefaultListen, "`address` for the dashboard, the API, /livez, /readyz and /metrics; off: none")
-	cmd.Flags().BoolVar(&flags.pprof, "pprof", false, "answer /debug/pprof/ to callers on this machine")
-	cmd.Flags().StringVar(&flags.traces, "traces", "", "otlp: send traces to the collector of the OTEL_EXPORTER_OTLP_* variables (default off)")
+	flags.addRun(cmd)
 	return cmd
 }
 
@@ -43,8 +39,8 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	if err != nil {
 		return err
 	}
-	if flags.maxWorkers < 0 {
-		return exit(exitUsage, fmt.Errorf("--max-workers %d is negative", flags.maxWorkers))
+	if err := flags.check(); err != nil {
+		return err
 	}
 	c, err := a.load(flags.overrides(cmd))
 	if err != nil {

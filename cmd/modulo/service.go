@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,7 +23,6 @@ const startPatience = time.Minute
 // serviceFlags are the flags of run and once.
 type serviceFlags struct {
 	workers, batch, window int
-	maxWorkers             int    // of run
 	http                   string // of run
 	traces                 string // of run
 	pprof                  bool   // of run
@@ -30,10 +30,12 @@ type serviceFlags struct {
 	cron, timezone         string
 	confirm, repeats       string
 	jobs                   []string
+	maxWorkers             int
 	shutdownTimeout        time.Duration
 }
 
-func (f *serviceFlags) add(cmd *cobra.Command) {
+// add adds the flags; most says what --max-workers means to this command.
+func (f *serviceFlags) add(cmd *cobra.Command, most string) {
 	flags := cmd.Flags()
 	flags.IntVar(&f.workers, "workers", 0, "number of workers `K` of each job")
 	flags.IntVar(&f.batch, "batch", 0, "most rows fetched, sent and marked together")
@@ -43,8 +45,32 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.confirm, "confirm", "", "auto, transaction or receipt")
 	flags.StringVar(&f.repeats, "repeats", "", "none: refuse a broker that cannot keep tokens; possible: keep none (default: tokens where the broker can)")
 	flags.IntVar(&f.window, "window", 0, "most messages without a receipt, with --confirm receipt")
+	flags.IntVar(&f.maxWorkers, "max-workers", 0, most)
 	flags.StringArrayVar(&f.jobs, "job", nil, "only this job; can be repeated")
 	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long a stop may take")
+}
+
+// addRun adds the flags of run.
+func (f *serviceFlags) addRun(cmd *cobra.Command) {
+	f.add(cmd, "most workers of this instance, of all jobs; 0: no limit")
+	flags := cmd.Flags()
+	flags.StringVar(&f.http, "http", config.DefaultListen, "`address` for the dashboard, the API, /livez, /readyz and /metrics; off: none")
+	flags.BoolVar(&f.pprof, "pprof", false, "answer /debug/pprof/ to callers on this machine")
+	flags.StringVar(&f.traces, "traces", "", "otlp: send traces to the collector of the OTEL_EXPORTER_OTLP_* variables (default off)")
+}
+
+// minShutdown leaves time to give back the workers: what is not given back stays owned until the lease ends.
+const minShutdown = 100 * time.Millisecond
+
+func (f *serviceFlags) check() error {
+	var problems []error
+	if f.shutdownTimeout < minShutdown {
+		problems = append(problems, fmt.Errorf("--shutdown-timeout %s is less than %s: workers could not be given back", f.shutdownTimeout, minShutdown))
+	}
+	if f.maxWorkers < 0 {
+		problems = append(problems, fmt.Errorf("--max-workers %d is negative; 0 is no limit", f.maxWorkers))
+	}
+	return exit(exitUsage, errors.Join(problems...))
 }
 
 // overrides are the flags that were given.
@@ -91,13 +117,21 @@ type opening struct {
 	patience time.Duration // how long to wait for a database that is not up yet
 	grace    time.Duration // how long batches in flight may take to finish after a stop
 	farewell time.Duration // how long giving back the workers may take after that
-	// maxWorkers is the most that this process takes; 0: no limit.
+	// maxWorkers is the most that this process takes or, alone, runs at the same time; 0: no limit.
 	maxWorkers int
 	alone      bool             // as the only instance
 	monitor    *monitor.Monitor // optional
 	tracer     jobs.Tracer      // optional
 	site       *site            // optional
 	log        zerolog.Logger
+}
+
+// limits are the most workers to take, and the most to run at the same time: who is alone takes all.
+func (o opening) limits() (taken, once int) {
+	if o.alone {
+		return 0, o.maxWorkers
+	}
+	return o.maxWorkers, 0
 }
 
 // observers are the monitor, or nobody.
@@ -134,12 +168,19 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if err != nil {
 		return nil, err
 	}
+	if err := db.CheckEpochs(ctx); err != nil {
+		if _, wrong := errors.AsType[*store.Problem](err); wrong {
+			err = exit(exitUsage, err)
+		}
+		return nil, err
+	}
 	wakeups, err := db.NewWakeups(store.WakeupConfig{Jobs: c.JobList(), URL: c.Database.ListenURL})
 	if err != nil {
 		return nil, exit(exitUsage, err)
 	}
+	taken, once := o.limits()
 	ownership, err := db.NewOwnership(store.OwnershipConfig{
-		Jobs: c.JobList(), Timing: c.Timing(), MaxWorkers: o.maxWorkers, Alone: o.alone, Version: version(),
+		Jobs: c.JobList(), Timing: c.Timing(), MaxWorkers: taken, Alone: o.alone, Version: version(),
 	})
 	if err != nil {
 		return nil, err
@@ -159,8 +200,9 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	}
 	workers, err := jobs.NewService(jobs.ServiceConfig{
 		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Wakeups: wakeups, Farewell: o.farewell,
-		Waiting:  func(ctx context.Context, job string) (bool, error) { return sources[job].Waiting(ctx) },
-		Observer: instanceObserver, Log: o.log,
+		OnceWorkers: once,
+		Waiting:     func(ctx context.Context, job string) (bool, error) { return sources[job].Waiting(ctx) },
+		Observer:    instanceObserver, Log: o.log,
 	})
 	if err != nil {
 		return nil, exit(exitUsage, err)

@@ -9,11 +9,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -144,7 +142,7 @@ func Load(path string, lookup func(string) (string, bool), over Overrides) (*Con
 		if err != nil {
 			return nil, fmt.Errorf("configuration: %w", err)
 		}
-		if err := c.parse(text, lookup); err != nil {
+		if err := c.parse(text, lookup, over); err != nil {
 			return nil, fmt.Errorf("configuration %s: %w", path, err)
 		}
 	}
@@ -175,7 +173,7 @@ func defaults() *Config {
 	}
 }
 
-func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
+func (c *Config) parse(text []byte, lookup func(string) (string, bool), over Overrides) error {
 	var second yaml.Node
 	document := &c.document
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
@@ -188,9 +186,11 @@ func (c *Config) parse(text []byte, lookup func(string) (string, bool)) error {
 	if err := unknownKeys(text); err != nil {
 		return err
 	}
-	if err := expandAll(document, lookup); err != nil {
+	e := expansion{lookup, over}
+	if err := e.expandAll("", document); err != nil {
 		return err
 	}
+	fractionsAsText(document)
 	return readable(document.Decode(c))
 }
 
@@ -248,25 +248,47 @@ func kindOf(goType string) string {
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 
-// expandAll replaces ${NAME} in values by the environment. It works on values after parsing, so that what a variable
+// expansion replaces ${NAME} in values by the environment. It works on values after parsing, so that what a variable
 // holds cannot change the structure of the file.
-func expandAll(node *yaml.Node, lookup func(string) (string, bool)) error {
+type expansion struct {
+	lookup func(string) (string, bool)
+	over   Overrides
+}
+
+// expandAll expands a node, which stands at key, and all below it. A variable that is not set is an error where its value
+// would be in force.
+func (e expansion) expandAll(key string, node *yaml.Node) error {
 	var problems []error
 	if node.Kind == yaml.ScalarNode && variable.MatchString(node.Value) {
+		overridden := node.Anchor == "" && e.over.flagOf(key) != ""
 		node.Value = variable.ReplaceAllStringFunc(node.Value, func(match string) string {
 			name := match[2 : len(match)-1]
-			value, ok := lookup(name)
-			if !ok {
+			value, ok := e.lookup(name)
+			if !ok && !overridden {
 				problems = append(problems, fmt.Errorf("line %d: environment variable %s is not set", node.Line, name))
 			}
 			return value
 		})
 		node.Tag = tagOf(node.Value)
 	}
-	for _, child := range node.Content {
-		problems = append(problems, expandAll(child, lookup))
+	for i, child := range node.Content {
+		below := key
+		if node.Kind == yaml.MappingNode && i%2 == 1 {
+			below = strings.TrimPrefix(key+"."+node.Content[i-1].Value, ".")
+		}
+		problems = append(problems, e.expandAll(below, child))
 	}
 	return errors.Join(problems...)
+}
+
+// fractionsAsText keeps yaml from cutting a fraction off where a whole number is wanted; nothing wants a fraction.
+func fractionsAsText(node *yaml.Node) {
+	if node.Kind == yaml.ScalarNode && node.ShortTag() == "!!float" {
+		node.Tag = "!!str"
+	}
+	for _, child := range node.Content {
+		fractionsAsText(child)
+	}
 }
 
 // tagOf says what the value of a variable is: a number, true or false, or else text, even if YAML gives it a meaning.
@@ -295,15 +317,9 @@ func (c *Config) apply(over Overrides) error {
 	c.HTTP.Listen = cmp.Or(over.HTTP, c.HTTP.Listen)
 	c.HTTP.Pprof = c.HTTP.Pprof || over.Pprof
 	c.Traces = cmp.Or(over.Traces, c.Traces)
-	problems := []error{c.checkDatabase(), c.readPassword(), c.checkOwnership(), c.checkHTTP(), c.Retention.check()}
-	if c.Broker.Window < 1 {
-		problems = append(problems, fmt.Errorf("broker.window: %d is less than 1", c.Broker.Window))
-	}
+	problems := []error{c.checkDatabase(), c.checkBroker(), c.readPassword(), c.checkOwnership(), c.checkHTTP(), c.Retention.check()}
 	if c.Traces != TracesOTLP && c.Traces != TracesOff {
 		problems = append(problems, fmt.Errorf("traces: %.20q, want otlp or off", c.Traces))
-	}
-	if !tokenPrefix.MatchString(c.Broker.TokenPrefix) {
-		problems = append(problems, fmt.Errorf("broker.token_prefix: %.120q is not 1 to 100 of A-Z, a-z, 0-9, \".\", \"_\", \"-\"", c.Broker.TokenPrefix))
 	}
 	for _, name := range over.JobNames {
 		if _, ok := c.Jobs[name]; !ok {
@@ -329,69 +345,11 @@ func (c *Config) apply(over Overrides) error {
 	return errors.Join(problems...)
 }
 
-var tokenPrefix = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
-
-// checkFence: a broker that expects no heart-beats leaves the token in the hands of an owner that is cut off, for ever.
-func (c *Config) checkFence(job *jobs.Job) error {
-	if job.Repeats == jobs.RepeatsNone && c.Broker.Heartbeat <= 0 {
-		return fmt.Errorf("job %s: repeats: none needs heart-beats, by which the broker notices that an owner is cut off: broker.heartbeat is %s, the default is %s",
-			job.Name, time.Duration(c.Broker.Heartbeat), time.Duration(defaults().Broker.Heartbeat))
-	}
-	return nil
-}
-
-func (c *Config) checkDatabase() error {
-	if c.Database.MaxConns < 2 || c.Database.MaxConns > 10_000 {
-		return fmt.Errorf("database.max_conns: %d is not within 2 and 10000", c.Database.MaxConns)
-	}
-	if c.Database.StatementTimeout < Duration(time.Second) {
-		return fmt.Errorf("database.statement_timeout: %s is less than 1s", time.Duration(c.Database.StatementTimeout))
-	}
-	return nil
-}
-
-func (c *Config) checkOwnership() error {
-	if err := c.Timing().Check(); err != nil {
-		return fmt.Errorf("ownership: %w", err)
-	}
-	return nil
-}
-
 // Kept is how long rows are kept, by the keys that are set.
 func (r Retention) Kept() map[string]Duration {
 	kept := map[string]Duration{"done": r.Done, "failed": r.Failed, "audit": r.Audit}
 	maps.DeleteFunc(kept, func(_ string, d Duration) bool { return d == 0 })
 	return kept
-}
-
-func (r Retention) check() error {
-	var problems []error
-	for name, keep := range r.Kept() {
-		if keep < minRetention {
-			problems = append(problems, fmt.Errorf("retention.%s: %s is less than %s", name, time.Duration(keep), time.Duration(minRetention)))
-		}
-	}
-	if r.Every < minLook {
-		problems = append(problems, fmt.Errorf("retention.every: %s is less than %s", time.Duration(r.Every), time.Duration(minLook)))
-	}
-	return errors.Join(problems...)
-}
-
-var httpPrefix = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
-
-func (c *Config) checkHTTP() error {
-	if !httpPrefix.MatchString(c.HTTP.Prefix) {
-		return fmt.Errorf("http.prefix %q: want a path without a slash at its end, as in /modulo", c.HTTP.Prefix)
-	}
-	address, _ := c.Listen()
-	if address == "" {
-		return nil
-	}
-	_, port, err := net.SplitHostPort(address)
-	if _, notPort := strconv.ParseUint(port, 10, 16); err != nil || notPort != nil {
-		return fmt.Errorf("http.listen %q: want host:port, as in %s, :8080 for all addresses, or off", address, DefaultListen)
-	}
-	return nil
 }
 
 // Listen is the address for HTTP, empty for none, and whether somebody has chosen it.

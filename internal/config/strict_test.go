@@ -32,6 +32,10 @@ func TestNothingIsIgnored(t *testing.T) {
 		"jobs:\n  outbox:\n    retry: {backof: 1s..2s}\n":                     `line 3: unknown key "backof"`,
 		"jobs:\n  outbox:\n    source: &s {table: modulo.outbox, idd: a}\n":   `line 3: unknown key "idd"`,
 		"database: {urls: a}\nbroker: {urls: a}\njobs: {outbox: {urls: [a]}}": "line 3: unknown key",
+		"jobs:\n  outbox:\n    workers: 5.7\n":                                "line 3: want a whole number",
+		"jobs:\n  outbox:\n    batch: 1e2\n":                                  "line 3: want a whole number",
+		"broker: {window: 5.0}\n":                                             "line 1: want a whole number",
+		"jobs: {a: &a {workers: 5.5}, b: *a}\n":                               "line 1: want a whole number",
 		"database: 5\nbroker: a\n":                                            "line 2: want keys with values",
 	} {
 		_, err := load(t, text, nil, Overrides{})
@@ -49,5 +53,14 @@ func TestWindowsLineEnds(t *testing.T) {
 	c := mustLoad(t, text, nil, Overrides{})
 	if c.Broker.Username != "a" || c.JobList()[0].Source.Table != "billing.invoice" {
 		t.Errorf("%+v", c)
+	}
+}
+
+// TestFractionIsText where text is wanted.
+func TestFractionIsText(t *testing.T) {
+	t.Parallel()
+	c := mustLoad(t, "broker: {username: 1.50}\njobs: {outbox: {message: {headers: {version: 2.10}}}}\n", nil, Overrides{})
+	if version := c.JobList()[0].Message.Headers[0].Template; c.Broker.Username != "1.50" || version != "2.10" {
+		t.Errorf("username %s, version %s", c.Broker.Username, version)
 	}
 }

@@ -68,3 +68,24 @@ func TestNotSetVariablesAreToldAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestOverriddenVariablesNeedNotBeSet: a flag gives the value in force.
+func TestOverriddenVariablesNeedNotBeSet(t *testing.T) {
+	t.Parallel()
+	const text = "database: {url: '${A}'}\nbroker: {url: '${B}'}\njobs: {outbox: {cron: '${C}'}}\n"
+	over := Overrides{DatabaseURL: "postgres://db/x", BrokerURL: "stomp://mq:1", Cron: "@hourly"}
+	c := mustLoad(t, text, nil, over)
+	if c.Database.URL != over.DatabaseURL || c.Broker.URL != over.BrokerURL || c.JobList()[0].Schedule.Cron != over.Cron {
+		t.Errorf("%+v", c)
+	}
+	for text, name := range map[string]string{
+		"database: {url: '${A}', listen_url: '${B}'}":         "B",
+		"database: {url: &a '${A}', listen_url: *a}":          "A",
+		"database: {url: '${A}'}\nbroker: {username: '${B}'}": "B",
+	} {
+		_, err := load(t, text, nil, Overrides{DatabaseURL: "postgres://db/x"})
+		if want := "environment variable " + name + " is not set"; err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%q: %v, want only %q", text, err, want)
+		}
+	}
+}

@@ -66,7 +66,7 @@ func (e *examination) server(ctx context.Context, db *store.DB) {
 	}
 }
 
-// rights looks at the tables of Modulo itself; those on the tables of jobs are a part of their checks.
+// rights looks at tables and sequence of Modulo itself; those on the tables of jobs are a part of their checks.
 func (e *examination) rights(ctx context.Context, db *store.DB) {
 	const group, name = "database", "rights"
 	missing, err := db.MissingRights(ctx, slices.Collect(maps.Keys(e.c.Retention.Kept())))
@@ -74,9 +74,13 @@ func (e *examination) rights(ctx context.Context, db *store.DB) {
 	case err != nil:
 		e.note(group, name, Failure, "look at the server", "%s", err)
 	case len(missing) > 0:
-		e.note(group, name, Failure, "grant the role "+strings.Join(missing, "; "), "the role may not %s", strings.Join(missing, "; "))
+		var rights, grants []string
+		for _, m := range missing {
+			rights, grants = append(rights, m.Right), append(grants, m.Grant)
+		}
+		e.note(group, name, Failure, strings.Join(grants, "; "), "the role lacks %s", strings.Join(rights, "; "))
 	default:
-		e.note(group, name, OK, "", "the role may read and write the tables of the schema modulo")
+		e.note(group, name, OK, "", "the role may read and write the tables of the schema modulo, and use its sequence")
 	}
 }
 

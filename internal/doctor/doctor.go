@@ -142,7 +142,7 @@ func (e *examination) database(ctx context.Context) (tokens []stomp.TokenName) {
 	e.server(ctx, db)
 	e.snapshots(ctx, db)
 	if err := db.CheckSchema(ctx); err != nil {
-		hint := "grant usage on schema modulo, and select, insert, update, delete on its tables, to the role; or look at the server"
+		hint := "grant usage on schema modulo, select, insert, update, delete on its tables, and usage on sequence modulo.epoch to the role; or look at the server"
 		if _, ok := errors.AsType[*store.SchemaError](err); ok {
 			hint = "modulo migrate up, with this release"
 		}

@@ -306,13 +306,16 @@ func TestTables(t *testing.T) {
 	p.exec(`grant select on modulo.schema_version to "doctor_test"`)
 	report = p.examine()
 	p.wants(report, "job big/rights=failure", "grant")
-	p.wants(report, "database/rights=failure", "may not select, insert, update on modulo.audit; select, insert, update, delete on modulo.failures")
-	p.exec(`grant select, insert, update, delete on all tables in schema modulo to "doctor_test"; grant usage on sequence modulo.epoch to "doctor_test";
+	p.wants(report, "database/rights=failure", "lacks select, insert, update on modulo.audit; select, insert, update, delete on modulo.failures")
+	p.exec(`grant select, insert, update, delete on all tables in schema modulo to "doctor_test";
 		revoke delete on modulo.audit, modulo.progress, modulo.retention, modulo.outbox from "doctor_test";
-		create table modulo.not_ours (n int)`)
+		create table modulo.not_ours (n int); grant update on big to "doctor_test"`)
+	report = p.examine()
+	p.wants(report, "database/rights=failure", "lacks usage on sequence modulo.epoch", "grant usage on sequence modulo.epoch to doctor_test")
+	p.exec(`grant usage on sequence modulo.epoch to "doctor_test"`)
 	p.wants(p.examine(), "database/rights=ok")
 	p.text = "retention: {done: 24h, audit: 24h}"
-	p.wants(p.examine(), "database/rights=failure", "grant the role delete on modulo.audit; delete on modulo.outbox")
+	p.wants(p.examine(), "database/rights=failure", "grant delete on modulo.audit to doctor_test; grant delete on modulo.outbox to doctor_test")
 	p.wants(report, "database/visibility=ok", "doctor_test is not shown")
 }
 

@@ -28,7 +28,7 @@ type jobCounts struct {
 	sent, done                  prometheus.Counter
 	batch, fetch, publish, mark prometheus.Observer
 	latency                     prometheus.Observer
-	passes, brokenOff           prometheus.Counter
+	passes, brokenOff, stopped  prometheus.Counter
 }
 
 // Why a pass could not begin when a cron expression called for it.
@@ -90,7 +90,7 @@ func newCounts(registry *prometheus.Registry, list []*jobs.Job) *counts {
 			sent: sent.WithLabelValues(job.Name), done: done.WithLabelValues(job.Name), batch: batch.WithLabelValues(job.Name),
 			fetch: fetch.WithLabelValues(job.Name), publish: publish.WithLabelValues(job.Name), mark: mark.WithLabelValues(job.Name),
 			latency: latency.WithLabelValues(job.Name), passes: passes.WithLabelValues(job.Name, "ok"),
-			brokenOff: passes.WithLabelValues(job.Name, "fault"),
+			brokenOff: passes.WithLabelValues(job.Name, "fault"), stopped: passes.WithLabelValues(job.Name, "stopped"),
 		}
 		c.begin(job.Name)
 		if job.Schedule.Cron != "" {
@@ -138,12 +138,15 @@ func (c *jobCounts) did(step jobs.Step, rows int, took time.Duration, err error)
 }
 
 // passed counts a pass. One that a fault ended begins again after a pause.
-func (c *jobCounts) passed(err error) {
-	if err != nil {
+func (c *jobCounts) passed(outcome jobs.Outcome, err error) {
+	switch {
+	case outcome.Stopped && (err == nil || outcome.Sent == 0):
+		c.stopped.Inc()
+	case err != nil:
 		c.brokenOff.Inc()
-		return
+	default:
+		c.passes.Inc()
 	}
-	c.passes.Inc()
 }
 
 // confirmed takes the latency of each message; rows that do not tell when they were inserted have none.

@@ -104,6 +104,8 @@ func (m *Monitor) checkDatabase(now time.Time) check {
 func (m *Monitor) checkSchema() check {
 	schema, wrong := errors.AsType[*store.SchemaError](m.schema)
 	switch {
+	case !wrong && m.phase == starting:
+		return check{"schema", failing, "not looked at yet"}
 	case !wrong:
 		return check{"schema", ok, ""}
 	case schema.State == store.SchemaNewer:

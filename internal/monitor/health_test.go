@@ -68,7 +68,7 @@ func TestBroker(t *testing.T) {
 func TestPhases(t *testing.T) {
 	t.Parallel()
 	m := New(Config{Lease: time.Second, Patience: patience})
-	wantReady(t, m, http.StatusServiceUnavailable, "service failing", "database failing")
+	wantReady(t, m, http.StatusServiceUnavailable, "service failing", "database failing", "schema failing")
 	m.Runs()
 	m.Asked(nil)
 	wantReady(t, m, http.StatusOK)

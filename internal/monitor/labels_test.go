@@ -58,7 +58,7 @@ func TestLabels(t *testing.T) {
 		"worker": {"0", "1"},
 		"cause":  {"connection", "broker", "configuration", "message"},
 		"reason": {"new", "released", "unfinished", missedBusy, missedUnowned},
-		"result": {"ok", "fault", "sent", "dropped"},
+		"result": {"ok", "fault", "stopped", "sent", "dropped"},
 		"kind":   store.RetentionKinds(),
 	}
 	for _, class := range jobs.Classes() {
@@ -133,6 +133,13 @@ func TestMissed(t *testing.T) {
 	}
 	wantValues(t, m, map[string]string{
 		`modulo_passes_total{job="nightly",result="fault"}`: "1", `modulo_passes_total{job="nightly",result="ok"}`: "1",
+	})
+	m.Passed(nightly, jobs.Outcome{Stopped: true}, context.Canceled)         // by a change of K, before it connected
+	m.Passed(nightly, jobs.Outcome{Stopped: true, Sent: 1}, nil)             // in the middle
+	m.Passed(nightly, jobs.Outcome{Stopped: true, Sent: 1}, errors.New("x")) // and its batch was not confirmed
+	wantValues(t, m, map[string]string{
+		`modulo_passes_total{job="nightly",result="fault"}`: "2", `modulo_passes_total{job="nightly",result="ok"}`: "1",
+		`modulo_passes_total{job="nightly",result="stopped"}`: "2",
 	})
 }
 

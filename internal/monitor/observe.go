@@ -133,7 +133,7 @@ func (m *Monitor) Passed(id jobs.WorkerID, outcome jobs.Outcome, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c := m.counts.jobs[id.Job]; c != nil {
-		c.passed(err)
+		c.passed(outcome, err)
 	}
 	if j := m.jobs[id.Job]; j != nil {
 		m.past.passed(id, outcome, err, time.Now(), j.interval())

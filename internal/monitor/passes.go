@@ -41,7 +41,7 @@ type entry struct {
 // any job while they are tried again and again.
 func (p *past) passed(id jobs.WorkerID, outcome jobs.Outcome, err error, now time.Time, interval bool) {
 	moved := outcome.Sent > 0 || outcome.Done > 0 || outcome.Failed > 0
-	if !moved && (err == nil || errors.Is(err, context.Canceled)) { // there was nothing to do, or it was told to stop
+	if !moved && (err == nil || outcome.Stopped || errors.Is(err, context.Canceled)) { // there was nothing to do, or it was told to stop
 		return
 	}
 	this := store.Pass{

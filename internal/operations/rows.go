@@ -151,14 +151,15 @@ type Message struct {
 // Header is a header of a Message.
 type Header struct {
 	Name  string  `json:"name"`
-	Value *string `json:"value"` // null unless the body was asked for: it may hold as much of the row
+	Value *string `json:"value"` // null unless the body was asked for, as it may hold as much of the row, or it is event_id, job or row_id
 }
 
 // shownBody is how many bytes of a body are shown.
 const shownBody = 64 << 10
 
 // Row returns what is known of one row; store.ErrNoFailure where it neither failed nor is pending, and another error where
-// it has not failed and its table is not known, so that nobody can say whether it is pending. The message comes without its body and the values of its headers unless payload says so.
+// it has not failed and its table is not known, so that nobody can say whether it is pending. The message comes without its body and
+// the values of its headers, but those that say which row it is, unless payload says so.
 func (c *Console) Row(ctx context.Context, job string, id int64, payload bool) (Row, error) {
 	return heavily(ctx, c, func() (Row, error) { return c.row(ctx, job, id, payload) })
 }
@@ -233,8 +234,12 @@ func (c *Console) addMessage(ctx context.Context, row *Row, name string, id int6
 	return nil
 }
 
-// sentBy are the headers that say which worker sends: that is not known before.
-var sentBy = map[string]bool{"worker": true, "epoch": true}
+var (
+	// sentBy are the headers that say which worker sends: that is not known before.
+	sentBy = map[string]bool{"worker": true, "epoch": true}
+	// sentOf are those that say which row it is.
+	sentOf = map[string]bool{"event_id": true, "job": true, "row_id": true}
+)
 
 // shown copies what may be seen: the message belongs to its builder.
 func shown(m *jobs.Message, payload bool) *Message {
@@ -244,7 +249,7 @@ func shown(m *jobs.Message, payload bool) *Message {
 			continue
 		}
 		header := Header{Name: h.Name}
-		if payload {
+		if payload || sentOf[h.Name] {
 			header.Value = new(string(h.Value))
 		}
 		s.Headers = append(s.Headers, header)
