@@ -262,7 +262,7 @@ func TestReadinessAtTheEnds(t *testing.T) {
 	running := f.start("run", "--workers", "1", "--http", "127.0.0.1:0", "--shutdown-timeout", "1h",
 		"--database-url", databaseURL, "--broker-url", brokerURL)
 	running.awaitLog("waiting for the database")
-	running.awaitReadiness(http.StatusServiceUnavailable, "service failing", "database failing")
+	running.awaitReadiness(http.StatusServiceUnavailable, "service failing", "database failing", "schema failing")
 	if code, body := running.get("/livez"); code != http.StatusOK {
 		t.Errorf("not alive: %s", body)
 	}

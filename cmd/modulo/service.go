@@ -161,17 +161,11 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	if db.Pooled() {
 		o.log.Info().Msg("the database is behind a pooler: no prepared statements, every call is planned anew")
 	}
-	if err := db.CheckSchema(ctx); err != nil {
+	if err := checkSchema(ctx, db); err != nil {
 		return nil, err
 	}
 	sources, err := openSources(ctx, db, c.JobList(), o.log)
 	if err != nil {
-		return nil, err
-	}
-	if err := db.CheckEpochs(ctx); err != nil {
-		if _, wrong := errors.AsType[*store.Problem](err); wrong {
-			err = exit(exitUsage, err)
-		}
 		return nil, err
 	}
 	wakeups, err := db.NewWakeups(store.WakeupConfig{Jobs: c.JobList(), URL: c.Database.ListenURL})
@@ -208,6 +202,18 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 		return nil, exit(exitUsage, err)
 	}
 	return &service{workers, db, c.JobList(), mq, sources}, nil
+}
+
+// checkSchema checks that the schema is that of this release, and that the role may number the owners of workers.
+func checkSchema(ctx context.Context, db *store.DB) error {
+	if err := db.CheckSchema(ctx); err != nil {
+		return err
+	}
+	err := db.CheckEpochs(ctx)
+	if _, wrong := errors.AsType[*store.Problem](err); wrong {
+		return exit(exitUsage, err)
+	}
+	return err
 }
 
 // token says which token a worker keeps on the broker; nil where repeats are taken.
