@@ -58,7 +58,7 @@ func (s Schedule) hasDay7() bool {
 
 // period is that of an expression such as "@every 90m". It counts from the start of an instance, unlike any other.
 func (s Schedule) period() (period time.Duration, is bool) {
-	text, is := strings.CutPrefix(s.Cron, "@every ")
+	text, is := strings.CutPrefix(strings.TrimSpace(s.Cron), "@every ")
 	if !is {
 		return 0, false
 	}

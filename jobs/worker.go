@@ -182,7 +182,8 @@ func (w *Worker) Pass(ctx context.Context) (Outcome, error) {
 	err := guard(func() error { return w.pass(ctx, &outcome) })
 	outcome.Took = time.Since(started)
 	if err != nil {
-		outcome.Stopped = outcome.Stopped || toldToStop(ctx, outcome)
+		// A fault ends the fetching as well: Stopped is only what was told to.
+		outcome.Stopped = ctx.Err() != nil && outcome.Stopped || toldToStop(ctx, outcome)
 		w.sweep()
 		w.forgetDue()
 		if _, panicked := errors.AsType[*panicError](err); panicked {

@@ -181,6 +181,29 @@ func TestStopInEachStage(t *testing.T) {
 	}
 }
 
+// TestFaultIsNoStop: a fault ends the fetching of further batches too; but nobody has told the pass to stop.
+func TestFaultIsNoStop(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := worldOf(2, goods(10)...)
+		connects := 0
+		w.hook = func(_ context.Context, stage string, _ []int64) error {
+			if stage != "connect" {
+				return nil
+			}
+			if connects++; connects == 1 {
+				return nil
+			}
+			time.Sleep(time.Second) // a second batch waits by then
+			return &ConnectError{Fault: FaultConnection, Err: errSim}
+		}
+		outcome, err := w.worker(t, zerolog.Nop()).Pass(t.Context())
+		if err == nil || outcome.Stopped || outcome.Fetched == 0 || outcome.Sent > 0 {
+			t.Errorf("%+v, %v", outcome, err)
+		}
+	})
+}
+
 // TestLeftOverIsMarkedFirst: what a pass could not mark, the next one marks before it fetches anything.
 func TestLeftOverIsMarkedFirst(t *testing.T) {
 	t.Parallel()

@@ -38,7 +38,8 @@ on conflict (job, number) do update set
   problem = excluded.problem, noted_at = clock_timestamp()`
 
 // NoteProgress writes what the owner of workers knows about them. Zero times leave what is known. After an error the notes
-// may have been written: repeat them unchanged, before any other of these workers.
+// may have been written: repeat them unchanged, before any other of these workers. If another owner of one notes in
+// between, rows may count twice.
 func (db *DB) NoteProgress(ctx context.Context, list []WorkerProgress) error {
 	ctx, cancel := db.bounded(ctx)
 	defer cancel()

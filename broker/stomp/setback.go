@@ -6,8 +6,8 @@ import (
 	"modulo/jobs"
 )
 
-// remembered is how many confirmed transactions a keeper remembers: a worker has two batches in flight, and the rows of
-// those before have their marks for long.
+// remembered is how many confirmed transactions with rows a keeper remembers. It bounds memory, and the line of the log that
+// names the rows.
 const remembered = 4
 
 // confirmation is a transaction that the broker was asked to commit, or has confirmed.
@@ -35,8 +35,11 @@ func (m *memory) ask(serial uint64, messages []jobs.Message) {
 	}
 }
 
-// confirm notes that it was.
+// confirm notes that it was. With a token alone no message is lost.
 func (m *memory) confirm() {
+	if len(m.asked.rows) == 0 {
+		return
+	}
 	if len(m.confirmed) == remembered {
 		m.confirmed = slices.Delete(m.confirmed, 0, 1)
 	}

@@ -12,7 +12,8 @@ func (a *app) configCommand() *cobra.Command {
 		Use:   "config",
 		Short: "Print the configuration in force, without its secrets",
 		Long: `Print the configuration in force as a file: defaults, the file, the environment and the flags of run together, with passwords
-masked. It is checked as run would check it; database and broker are not asked.`,
+masked. It is checked as run would check it, but for the users file and the collector of traces; database and broker are
+not asked.`,
 		Example: `  modulo config --config modulo.yaml`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -269,7 +269,9 @@ func (e expansion) expandAll(key string, node *yaml.Node) error {
 			}
 			return value
 		})
-		node.Tag = tagOf(node.Value)
+		if node.Tag = tagOf(node.Value); overridden && node.Value == "" {
+			node.Tag = "!!null" // what a flag gives counts
+		}
 	}
 	for i, child := range node.Content {
 		below := key

@@ -118,6 +118,9 @@ func (o Overrides) flagOf(key string) string {
 		{"jobs.every", "every", o.Every != nil},
 		{"jobs.cron", "cron", o.Cron != ""},
 		{"jobs.timezone", "timezone", o.Timezone != ""},
+		{"jobs.every", "cron", o.Cron != ""}, // which takes its place, as it does theirs
+		{"jobs.cron", "every", o.Every != nil},
+		{"jobs.timezone", "every", o.Every != nil},
 		{"jobs.repeats", "repeats", o.Repeats != ""},
 	} {
 		if f.key == setting && f.given {

@@ -78,6 +78,19 @@ func TestOverriddenVariablesNeedNotBeSet(t *testing.T) {
 	if c.Database.URL != over.DatabaseURL || c.Broker.URL != over.BrokerURL || c.JobList()[0].Schedule.Cron != over.Cron {
 		t.Errorf("%+v", c)
 	}
+	workers, every := 3, time.Second
+	job := mustLoad(t, "jobs: {outbox: {workers: '${K}', every: '${E}'}}", nil, Overrides{Workers: &workers, Every: &every}).JobList()[0]
+	if job.Workers != workers || job.Schedule.Every != every {
+		t.Errorf("%+v", job)
+	}
+	job = mustLoad(t, "jobs: {outbox: {every: '${E}'}}", nil, Overrides{Cron: "@hourly"}).JobList()[0]
+	if job.Schedule.Cron != "@hourly" {
+		t.Errorf("%+v", job)
+	}
+	job = mustLoad(t, "jobs: {outbox: {cron: '${C}', timezone: '${Z}'}}", nil, Overrides{Every: &every}).JobList()[0]
+	if job.Schedule.Every != every {
+		t.Errorf("%+v", job)
+	}
 	for text, name := range map[string]string{
 		"database: {url: '${A}', listen_url: '${B}'}":         "B",
 		"database: {url: &a '${A}', listen_url: *a}":          "A",

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"modulo/jobs"
 	"modulo/store"
@@ -90,6 +93,23 @@ func TestTellOfAShortLife(t *testing.T) {
 		}
 		if got := notes.told(orders); !slices.Equal(got, []string{`8 done, 0/s, pass 8/1, ""`}) {
 			t.Errorf("told %q", got)
+		}
+	})
+}
+
+// Notes that are lost at the end are told of: there is no next time.
+func TestTellOfTheLastNotesLost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		m := newMonitor()
+		m.Log = zerolog.New(&log)
+		ctx, stop := context.WithCancel(t.Context())
+		m.Did(orders, jobs.StepMark, 8, time.Second, nil)
+		stop()
+		m.Tell(ctx, &notebook{slow: true}, time.Second)
+		if !strings.Contains(log.String(), "progress is not noted") {
+			t.Errorf("not told: %s", log.String())
 		}
 	})
 }

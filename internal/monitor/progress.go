@@ -108,9 +108,10 @@ func (m *Monitor) Tell(ctx context.Context, notes Notes, patience time.Duration)
 		}
 	}
 	tables = slices.DeleteFunc(tables, func(to *table) bool { return to.failing })
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	ctx = context.WithoutCancel(ctx)
+	last, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	t.tell(last, patience, tables)
+	t.tell(ctx, patience, tables)
 	if t.pruned.IsZero() { // a process that ends sooner, again and again, must not let the history grow
 		t.prune(last)
 	}

@@ -17,6 +17,7 @@ import (
 // notebook takes notes, unless it is away.
 type notebook struct {
 	away   bool
+	slow   bool // does not answer in time, and does not give up at once either
 	silent bool // takes notes of progress, but its answers get lost
 	denied bool // the history
 	list   []store.WorkerProgress
@@ -24,7 +25,12 @@ type notebook struct {
 	pruned int
 }
 
-func (n *notebook) NoteProgress(_ context.Context, list []store.WorkerProgress) error {
+func (n *notebook) NoteProgress(ctx context.Context, list []store.WorkerProgress) error {
+	if n.slow {
+		<-ctx.Done()
+		time.Sleep(time.Millisecond)
+		return ctx.Err()
+	}
 	if n.away {
 		return errors.New("away")
 	}
