@@ -13,18 +13,27 @@ import (
 )
 
 func (a *app) doctorCommand() *cobra.Command {
+	var flags serviceFlags
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check everything, change nothing, and say what to do",
-		Long: `Check configuration, database, the jobs' tables, instances, broker and tokens. Nothing is changed in the database. On ActiveMQ
-Classic one message, the canary, is sent to a queue of its own and taken back. It ends with 3 if something is wrong; a warning
-is no failure. docs/doctor.md explains each check.`,
+		Long: `Check configuration, database, the jobs' tables, instances, broker and tokens, as run would have them with the same flags
+and variables. Nothing is changed in the database. On ActiveMQ Classic one message, the canary, is sent to a queue of its
+own and taken back. It ends with 3 if something is wrong; a warning is no failure. docs/doctor.md explains each check.`,
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd)
+	flags.addRun(cmd)
 	noCanary := cmd.Flags().Bool("no-canary", false, "send nothing to the broker")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		report := doctor.Examine(cmd.Context(), a.examination(!*noCanary))
+		examination := a.examination(!*noCanary)
+		examination.Load = func() (*config.Config, error) {
+			if err := flags.check(); err != nil {
+				return nil, err
+			}
+			return a.load(flags.overrides(cmd))
+		}
+		report := doctor.Examine(cmd.Context(), examination)
 		if err := stoppedEarly(cmd.Context(), context.Cause(cmd.Context())); err != nil {
 			return err
 		}
@@ -39,10 +48,9 @@ is no failure. docs/doctor.md explains each check.`,
 	return cmd
 }
 
-// examination is what a doctor needs to know of this command line.
+// examination is what a doctor needs to know of this program, but for the configuration.
 func (a *app) examination(canary bool) doctor.Config {
 	return doctor.Config{
-		Load:     func() (*config.Config, error) { return a.load(config.Overrides{}) },
 		Database: a.database, Broker: broker.New, Version: version(), Canary: canary,
 	}
 }

@@ -20,6 +20,9 @@ func TestDoctor(t *testing.T) {
 	if out := f.ok("doctor"); !strings.Contains(out, "no instance runs it") || !strings.Contains(out, "2 token queues looked at, 2 with one token") {
 		t.Errorf("after once:\n%s", out)
 	}
+	if out := f.ok("doctor", "--workers", "7"); !strings.Contains(out, "K is 2, the configuration says 7") {
+		t.Errorf("with a flag of run:\n%s", out)
+	}
 	f.taken(one[string](f, "select format('/queue/modulo.token.%s.%s.%s', job, number, lineage) from modulo.tokens where number = 1"))
 	out := f.exits(exitDoctor, "doctor", "-o", "json").stdout
 	var findings doctor.Report
