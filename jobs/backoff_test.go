@@ -52,6 +52,9 @@ func TestRetryDelayKeepsItsRange(t *testing.T) {
 
 func TestBackoffStartsAgainAfterReset(t *testing.T) {
 	t.Parallel()
+	if maxPause != 3*time.Second {
+		t.Errorf("maxPause is %s: runbook and guarantees promise that work goes on 3 seconds after an outage", maxPause)
+	}
 	b := backoff{min: minPause, max: maxPause}
 	for range 20 {
 		if d := b.next(); d > maxPause {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"modulo/internal/local"
 	"modulo/internal/testservers"
 )
 
@@ -184,11 +187,50 @@ func TestStopInTime(t *testing.T) {
 	if code := running.end(); code != 0 { // it is not 0 after a stop that took longer than it may
 		t.Errorf("exit code %d\n%s", code, running.err.String())
 	}
-	if took := time.Since(asked); took < 6*time.Second {
+	if took := time.Since(asked); took < 6*time.Second || took > 20*time.Second { // the batch is given up after three quarters
 		t.Errorf("the stop took %s, want somewhat less than 12 seconds", took)
 	}
 	if pending := one[int](f, pendingSQL); pending != 1 {
 		t.Errorf("%d rows are pending, want 1", pending)
+	}
+}
+
+// stuckLog takes no more lines from the one that tells of a stop, until it is freed.
+type stuckLog struct {
+	local.Output
+	stuck, freed chan struct{}
+}
+
+func (l *stuckLog) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("stopping: no new batch")) {
+		close(l.stuck)
+		<-l.freed
+	}
+	return l.Output.Write(p)
+}
+
+// TestStopTooLate: a stop that takes longer than it may, as where nobody reads the log, is told by the exit code.
+func TestStopTooLate(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec("insert into modulo.outbox (destination, payload) values ($1, 'x')", f.queue)
+	url, busy := silentBroker(t)
+	ctx, stop := context.WithCancelCause(t.Context())
+	log := &stuckLog{stuck: make(chan struct{}), freed: make(chan struct{})}
+	const limit = 4 * time.Second // the batch is given up before, and that has to be logged
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"run", "--workers", "1", "--every", "10ms", "--http", "off", "--shutdown-timeout", limit.String(), "--broker-url", url},
+			terminal{strings.NewReader(""), io.Discard, log, f.lookup})
+	}()
+	<-busy
+	stop(signalled{syscall.SIGTERM})
+	<-log.stuck
+	asked := time.Now()
+	await(t, "the time for a stop is over", func() bool { return time.Since(asked) > limit })
+	close(log.freed)
+	if code := <-ended; code != exitRuntime || !strings.Contains(log.String(), "longer than --shutdown-timeout 4s") {
+		t.Errorf("exit code %d\n%s", code, log.String())
 	}
 }
 

@@ -20,7 +20,7 @@ func TestKills(t *testing.T) {
 	pg, database := ownDatabase(t)
 	mq := testservers.OwnBroker(t)
 	stage := newStage(t, database, mq)
-	s := scenario{rounds: choose(1, 10), rows: 20_000, workers: 5, batch: 50, pace: saturating, limit: programtest.Patience}
+	s := scenario{rounds: programtest.ShortOrLong(1, 10), rows: 20_000, workers: 5, batch: 50, pace: saturating, limit: programtest.Patience}
 	service := stage.start(t, append(s.args(), withShortLease(t)...)...)
 	s.faults = []*fault{
 		{
@@ -49,7 +49,7 @@ func TestCuts(t *testing.T) {
 		t.Run(to, func(t *testing.T) {
 			stage := sharedStage(t)
 			database, broker := stage.proxies(t)
-			s := scenario{rounds: choose(1, 10), rows: 5_000, workers: 5, batch: 50, pace: saturating, limit: programtest.Patience}
+			s := scenario{rounds: programtest.ShortOrLong(1, 10), rows: 5_000, workers: 5, batch: 50, pace: saturating, limit: programtest.Patience}
 			service := stage.start(t, s.args()...)
 			cut := &fault{name: "cut to the " + to, times: 8, strike: cutting(database, 20_000), mend: healing(database)}
 			if to == "broker" {

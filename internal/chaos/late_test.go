@@ -19,7 +19,7 @@ const countLate = `select count(*) from modulo.outbox where type = 'Late' and do
 
 // soon is how long after its commit a late row may wait for its delivery. A sweep comes after 50 times the duration of the last,
 // a minute at most; while its transaction is open, it has to walk over all that is done. The rest is for a busy machine.
-const soon = 90 * time.Second
+var soon = programtest.ShortOrLong(90*time.Second, 65*time.Second)
 
 // TestLateCommit: rows that commit long after 10,000 higher ids were delivered are delivered soon after, while the load
 // goes on.
@@ -47,7 +47,7 @@ func TestLateCommit(t *testing.T) {
 	programtest.Within(t, programtest.Patience, "10,000 higher rows are done", func() (bool, error) { return higher.done() == higher.total, nil })
 	l := &load{stage: stage, total: 1_000_000, pace: pace{every: 50 * time.Millisecond, rows: 10}}
 	finish := l.begin(t)
-	if err := programtest.Pause(t.Context(), choose(3*time.Second, 30*time.Second)); err != nil {
+	if err := programtest.Pause(t.Context(), programtest.ShortOrLong(3*time.Second, 30*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if err := tx.Commit(t.Context()); err != nil {

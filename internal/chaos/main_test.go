@@ -16,11 +16,3 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(programtest.Main(m))
 }
-
-// choose picks the value for `make test` or the one for `make chaos`.
-func choose[T any](short, long T) T {
-	if os.Getenv("MODULO_CHAOS") == "long" {
-		return long
-	}
-	return short
-}

@@ -23,9 +23,9 @@ type outage struct {
 
 // How soon after the return of a server deliveries go on, and those of all workers, at the latest. It is some seconds: the
 // pauses between attempts grow to no more, and the rest is for a machine that has a lot to do.
-const (
-	backWithin    = 20 * time.Second
-	allBackWithin = 40 * time.Second
+var (
+	backWithin    = programtest.ShortOrLong(20*time.Second, 5*time.Second)
+	allBackWithin = programtest.ShortOrLong(40*time.Second, 15*time.Second)
 )
 
 // TestBrokerOutages: what was under way has no receipt and is sent again; nothing else happens to any row.
@@ -34,8 +34,8 @@ func TestBrokerOutages(t *testing.T) {
 	mq := testservers.OwnBroker(t)
 	stage := newStage(t, testservers.Database(t), mq)
 	playOutages(t, stage, 1, stage.checkUntouched,
-		outage{"stopped", choose(8*time.Second, time.Minute), plain(mq.Stop), mq.Start},
-		outage{"paused", choose(4*time.Second, time.Minute), plain(mq.Pause), plain(mq.Resume)},
+		outage{"stopped", programtest.ShortOrLong(8*time.Second, time.Minute), plain(mq.Stop), mq.Start},
+		outage{"paused", programtest.ShortOrLong(4*time.Second, time.Minute), plain(mq.Pause), plain(mq.Resume)},
 	)
 }
 
@@ -45,8 +45,8 @@ func TestDatabaseOutages(t *testing.T) {
 	pg, database := ownDatabase(t)
 	stage := newStage(t, database, testservers.Broker(t))
 	playOutages(t, stage, 0, func(*testing.T, time.Duration) {},
-		outage{"stopped", choose(8*time.Second, time.Minute), plain(pg.Stop), pg.Start},
-		outage{"paused", choose(4*time.Second, time.Minute), plain(pg.Pause), plain(pg.Resume)},
+		outage{"stopped", programtest.ShortOrLong(8*time.Second, time.Minute), plain(pg.Stop), pg.Start},
+		outage{"paused", programtest.ShortOrLong(4*time.Second, time.Minute), plain(pg.Pause), plain(pg.Resume)},
 	)
 }
 
@@ -55,7 +55,7 @@ func plain(f func() error) func(context.Context) error {
 }
 
 // patience is how soon the program notices that a server is silent: within an outage, also a short one.
-var patience = choose(2*time.Second, 10*time.Second)
+var patience = programtest.ShortOrLong(2*time.Second, 10*time.Second)
 
 // playOutages takes a server away under load, again and again. The service stays up through all of it, and each outage
 // may repeat so many batches per worker.

@@ -41,12 +41,11 @@ func startService(t testing.TB, args ...string) *service {
 	return s
 }
 
-// stopLimit is the --shutdown-timeout of the services, which say by their exit code whether they kept it; exitSlack is what a
-// process may take to be gone, on a machine that stops for some seconds now and then.
-const (
-	stopLimit = 20 * time.Second
-	exitSlack = 10 * time.Second
-)
+// stopLimit is the --shutdown-timeout of the services, which say by their exit code whether they kept it.
+const stopLimit = 20 * time.Second
+
+// exitSlack is what a process may take to be gone; in `make test` on a machine that stops for some seconds now and then.
+var exitSlack = programtest.ShortOrLong(10*time.Second, time.Second)
 
 // withShortLease are the flags of a service that may be killed: its next start has to wait for the end of the lease.
 func withShortLease(t testing.TB) []string {

@@ -18,7 +18,7 @@ func TestCleanStops(t *testing.T) {
 	t.Parallel()
 	stage := sharedStage(t)
 	database, broker := stage.proxies(t)
-	s := scenario{rounds: choose(1, 10), rows: 5_000, workers: 5, batch: 50, pace: saturating, limit: programtest.Patience}
+	s := scenario{rounds: programtest.ShortOrLong(1, 10), rows: 5_000, workers: 5, batch: 50, pace: saturating, limit: programtest.Patience}
 	service := stage.start(t, s.args()...)
 	s.faults = []*fault{{
 		name: "SIGTERM", times: 5, down: 100 * time.Millisecond,

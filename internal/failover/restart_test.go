@@ -1,21 +1,16 @@
 package failover
 
 import (
-	"os"
 	"slices"
 	"testing"
 	"time"
 
+	"modulo/internal/programtest"
 	"modulo/internal/testservers"
 )
 
-// soak is how long a fault goes on: a moment, or with MODULO_CHAOS=long a minute.
-func soak() time.Duration {
-	if os.Getenv("MODULO_CHAOS") == "long" {
-		return time.Minute
-	}
-	return 3 * time.Second
-}
+// soak is how long a fault goes on.
+var soak = programtest.ShortOrLong(3*time.Second, time.Minute)
 
 // The server ends sessions of the instances at random, twice a second: those of heartbeats and ticks as well as those of
 // workers. Nothing is lost, nothing is repeated, nobody loses a worker.
@@ -29,7 +24,7 @@ func TestTerminatedBackends(t *testing.T) {
 	before, ended := s.epochs(), 0
 	ticker := time.NewTicker(500 * time.Millisecond)
 	defer ticker.Stop()
-	for began := time.Now(); time.Since(began) < soak(); <-ticker.C {
+	for began := time.Now(); time.Since(began) < soak; <-ticker.C {
 		const sql = `select count(pg_terminate_backend(pid)) from (
 		  select pid from pg_stat_activity where application_name = 'modulo' order by random() limit 1) as s`
 		var n int

@@ -47,7 +47,7 @@ func newStage(t *testing.T, lease time.Duration, withStandby bool) *stage {
 	t.Helper()
 	s := &stage{t: t, primary: testservers.OwnPostgres(t), config: filepath.Join(t.TempDir(), "modulo.yaml")}
 	s.url = s.primary.URL("postgres")
-	settings := fmt.Sprintf(configuration, lease, lease/6, lease/4, tick, batch)
+	settings := fmt.Sprintf(configuration, lease, min(lease/6, time.Second), lease/4, tick, batch)
 	if err := os.WriteFile(s.config, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}

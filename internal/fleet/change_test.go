@@ -85,7 +85,7 @@ func TestChangeOfKWithADeadOwner(t *testing.T) {
 	for name, signal := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "paused": syscall.SIGSTOP} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			lease := choose(3*shortLease, shortLease) // on a busy machine the others are not seen waiting for a shorter one
+			lease := programtest.ShortOrLong(3*shortLease, shortLease) // on a busy machine the others are not seen waiting for a shorter one
 			f := newFleet(t, lease, tick)
 			victim := f.run(f.url, "--workers", "4")
 			f.awaitShared(4, 1)

@@ -8,9 +8,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// keepLedger has the database itself write down who got which worker, and when it was given back, or taken away because
-// the owner's lease was over: then the owner is gone.
+// keepLedger has the database itself write down who got which worker, and when it was given back, by itself or as its owner
+// left, or taken away because the owner's lease was over.
 const keepLedger = `
+create table public.expired (instance uuid primary key);
+create function public.write_expired() returns trigger language plpgsql as $$
+begin
+  insert into public.expired select old.instance where old.expires_at <= clock_timestamp();
+  return old;
+end $$;
+create trigger write_expired before delete on modulo.instances for each row execute function public.write_expired();
 create table public.ledger (
   at timestamptz not null default clock_timestamp(), of int not null, number int not null, epoch bigint not null, pid int,
   taken boolean not null
@@ -19,7 +26,7 @@ create function public.write_ledger() returns trigger language plpgsql as $$
 begin
   insert into public.ledger (of, number, epoch, pid, taken)
   select workers, new.number, new.epoch, (select pid from modulo.instances where instance = new.owner),
-    not exists (select from modulo.instances where instance = old.owner)
+    exists (select from public.expired where instance = old.owner)
   from modulo.jobs where job = new.job;
   return null;
 end $$;

@@ -84,12 +84,17 @@ func (f *fleet) enlist(number int, cabled bool) *member {
 	}
 }
 
+// stopLimit is the --shutdown-timeout of members: a stop gives up a call to the database after a sixteenth, and waits for the
+// end of the lease. That is as long as an instance trusts its lease, for a machine that stops for some seconds now and then.
+const stopLimit = time.Minute
+
 func (m *member) start() (err error) {
 	namespace := ""
 	if m.cabled {
 		namespace = namespaceOf(m.number)
 	}
-	m.process, err = m.f.launch(namespace, m.database.url, m.broker.url, "--workers", fmt.Sprint(stormWorkers))
+	m.process, err = m.f.launch(namespace, m.database.url, m.broker.url, "--workers", fmt.Sprint(stormWorkers),
+		"--shutdown-timeout", stopLimit.String())
 	return err
 }
 

@@ -84,16 +84,18 @@ func TestExplain(t *testing.T) {
 	for name, c := range map[string]struct {
 		kind    *kind
 		next    time.Duration // from the strike to the next owner; 0: there is none
+		taken   bool
 		repeats map[int64]int
 		want    int
 	}{
-		"a kill":                      {kill, takeOverLimit, map[int64]int{1: explained(openBatches)}, 0},
-		"a slow take-over":            {kill, takeOverLimit + *busy + time.Second, nil, 1},
-		"no take-over":                {kill, 0, nil, 1},
-		"too many repeats":            {kill, time.Second, map[int64]int{1: explained(openBatches) + 1}, 1},
-		"repeats after SIGTERM":       {term, 100 * time.Millisecond, map[int64]int{1: 1}, 1},
-		"repeats of the next owner":   {kill, time.Second, map[int64]int{2: 1}, 1},
-		"repeats of an unknown epoch": {kill, time.Second, map[int64]int{7: 1}, 1},
+		"a kill":                      {kill, takeOverLimit, true, map[int64]int{1: explained(openBatches)}, 0},
+		"a slow take-over":            {kill, takeOverLimit + *busy + time.Second, true, nil, 1},
+		"no take-over":                {kill, 0, false, nil, 1},
+		"too many repeats":            {kill, time.Second, true, map[int64]int{1: explained(openBatches) + 1}, 1},
+		"repeats after SIGTERM":       {term, 100 * time.Millisecond, false, map[int64]int{1: 1}, 1},
+		"SIGTERM, not given back":     {term, stormLease, true, nil, 1},
+		"repeats of the next owner":   {kill, time.Second, true, map[int64]int{2: 1}, 1},
+		"repeats of an unknown epoch": {kill, time.Second, true, map[int64]int{7: 1}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -101,7 +103,7 @@ func TestExplain(t *testing.T) {
 			maps.Copy(s.repeats, c.repeats)
 			book := ledger{{of: 2, number: 1, epoch: 1, pid: 100, from: after(-time.Minute)}}
 			if c.next > 0 {
-				book[0].to, book[0].taken = after(c.next), c.kind == kill
+				book[0].to, book[0].taken = after(c.next), c.taken
 				book = append(book, tenure{of: 2, number: 1, epoch: 2, pid: 200, from: after(c.next)})
 			}
 			o := explain(s, []*strike{{kind: c.kind, pid: 100, began: began, mended: after(time.Minute)}}, book)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -25,15 +24,7 @@ const (
 
 // stormLease is short, so that many leases run out in a storm. `make chaos` has the machine for itself; elsewhere nobody who is
 // not struck loses a lease because the machine stops for some seconds.
-var stormLease = choose(5*time.Second, 3*time.Second)
-
-// choose picks the value for `make test` or the one for `make chaos`.
-func choose[T any](short, long T) T {
-	if os.Getenv("MODULO_CHAOS") == "long" {
-		return long
-	}
-	return short
-}
+var stormLease = programtest.ShortOrLong(5*time.Second, 3*time.Second)
 
 // strike is one fault: what was drawn, and what became of it.
 type strike struct {

@@ -43,6 +43,14 @@ func Main(m *testing.M) (code int) {
 	return testservers.Main(m)
 }
 
+// ShortOrLong picks what `make test` plays, on a machine that other tests share, or what `make chaos` does, which has it for itself.
+func ShortOrLong[T any](short, long T) T {
+	if os.Getenv("MODULO_CHAOS") == "long" {
+		return long
+	}
+	return short
+}
+
 // Rand draws from the seed of MODULO_CHAOS_SEED, else from a new one, and says which.
 func Rand(t testing.TB) *rand.Rand {
 	t.Helper()
