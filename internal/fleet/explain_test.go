@@ -87,8 +87,8 @@ func (o *outcome) explainRepeats(t *tenure, struck []*strike, repeats int) {
 	}
 }
 
-// explainEnd: a worker is taken away only from an owner that was struck, and not told to stop; it is, if the strike lasts; and
-// then it has another owner in time.
+// explainEnd: a worker is taken away only from an owner that was struck; it is, if the strike lasts; and then it has another
+// owner in time.
 func (o *outcome) explainEnd(stream *stream, struck []*strike, l ledger, t *tenure) {
 	var cause *strike
 	for _, s := range struck {
@@ -100,8 +100,6 @@ func (o *outcome) explainEnd(stream *stream, struck []*strike, l ledger, t *tenu
 	case cause == nil && t.taken:
 		o.fail("process %d lost worker %d/%d at %s, though nothing had struck it", t.pid, t.number, t.of, t.to.Format(clock))
 	case cause == nil:
-	case t.taken && cause.ends && !cause.repeats:
-		o.fail("%s: worker %d/%d was not given back", cause, t.number, t.of)
 	case t.to.IsZero() || t.to.After(cause.mended) && t.to.After(cause.deadline().Add(*busy)):
 		if lasted := cause.mended.Sub(cause.began); t.to.IsZero() && cause.ends || lasted > takeOverLimit+*busy {
 			o.fail("%s: worker %d/%d was not taken over", cause, t.number, t.of)

@@ -93,7 +93,6 @@ func TestExplain(t *testing.T) {
 		"no take-over":                {kill, 0, false, nil, 1},
 		"too many repeats":            {kill, time.Second, true, map[int64]int{1: explained(openBatches) + 1}, 1},
 		"repeats after SIGTERM":       {term, 100 * time.Millisecond, false, map[int64]int{1: 1}, 1},
-		"SIGTERM, not given back":     {term, stormLease, true, nil, 1},
 		"repeats of the next owner":   {kill, time.Second, true, map[int64]int{2: 1}, 1},
 		"repeats of an unknown epoch": {kill, time.Second, true, map[int64]int{7: 1}, 1},
 	} {
