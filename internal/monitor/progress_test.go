@@ -151,7 +151,7 @@ func TestTellAfterDoubt(t *testing.T) {
 		telling.Wait()
 		counted, last := int64(0), time.Time{}
 		for _, p := range notes.list { // as the database counts
-			if p.Number == orders.Number && !p.ProgressAt.Equal(last) {
+			if p.Job == orders.Job && p.Number == orders.Number && !p.ProgressAt.Equal(last) {
 				counted, last = counted+p.Done, p.ProgressAt
 			}
 		}

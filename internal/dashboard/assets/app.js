@@ -14,13 +14,14 @@
     state.textContent = word;
   };
 
-  // Somebody is about to click, has a text selected, or types there.
+  // Somebody is about to click, has a text selected, types there, or has the focus on what could not get it back: put keeps it
+  // where an element of the same id has it.
   const inUse = (region) => {
     if (region.querySelector(":active")) return true;
     const selection = document.getSelection();
     if (selection && !selection.isCollapsed && region.contains(selection.anchorNode)) return true;
     const focused = document.activeElement;
-    return region.contains(focused) && focused.matches("input:not([type=checkbox]), select, textarea");
+    return region.contains(focused) && (!focused.id || focused.matches("input:not([type=checkbox]), select, textarea"));
   };
 
   const put = (id, html) => {
@@ -30,7 +31,7 @@
       return;
     }
     late.delete(id);
-    if (region) htmx.swap(region, html, { swapStyle: "innerHTML" }); // keeps the focus where an element of the same id has it
+    if (region) htmx.swap(region, html, { swapStyle: "innerHTML" });
   };
 
   const close = () => {
