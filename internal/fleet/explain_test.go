@@ -91,13 +91,18 @@ func (o *outcome) explainRepeats(t *tenure, struck []*strike, repeats int) {
 // owner in time.
 func (o *outcome) explainEnd(stream *stream, struck []*strike, l ledger, t *tenure) {
 	var cause *strike
+	doomed := false
 	for _, s := range struck {
-		if s.loses && s.pid == t.pid && t.overlaps(s.began, s.mended) { // what it had asked for before may come after
+		if !s.loses || s.pid != t.pid {
+			continue
+		}
+		if t.overlaps(s.began, s.mended) { // what it had asked for before may come after
 			cause = s
 		}
+		doomed = doomed || s.dooms(t)
 	}
 	switch {
-	case cause == nil && t.taken:
+	case cause == nil && t.taken && !doomed:
 		o.fail("process %d lost worker %d/%d at %s, though nothing had struck it", t.pid, t.number, t.of, t.to.Format(clock))
 	case cause == nil:
 	case t.to.IsZero() || t.to.After(cause.mended) && t.to.After(cause.deadline().Add(*busy)):
@@ -107,6 +112,12 @@ func (o *outcome) explainEnd(stream *stream, struck []*strike, l ledger, t *tenu
 	case t.taken || cause.ends:
 		o.explainTakeOver(stream, cause, struck, l, t)
 	}
+}
+
+// dooms says whether the owner took the worker when its line was mended, but too late for a renewal of the lease that it then
+// lost. In the database that lease may last once more: a heartbeat from the time of the strike can arrive as late as its end.
+func (s *strike) dooms(t *tenure) bool {
+	return t.from.After(s.mended) && t.from.Before(s.began.Add(stormLease)) && t.to.Before(s.began.Add(stormLease+takeOverLimit+*busy))
 }
 
 // explainTakeOver measures how long the worker had no other owner. When others are struck as well, their leases may have

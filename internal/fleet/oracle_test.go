@@ -113,6 +113,38 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestExplainAfterCut: of a worker that was taken once a cut of a third of the lease was over, and was lost with it.
+func TestExplainAfterCut(t *testing.T) {
+	t.Parallel()
+	cut := kinds[3]
+	lasts := stormLease / 3
+	began := time.Now()
+	for name, c := range map[string]struct {
+		pid       int
+		from, end time.Duration // from the strike
+		want      int
+	}{
+		"with the lease of before":       {100, lasts + time.Millisecond, stormLease, 0},
+		"with a renewal that came late":  {100, lasts + time.Millisecond, 2 * stormLease, 0},
+		"longer than any lease it had":   {100, lasts + time.Millisecond, stormLease + takeOverLimit + *busy, 1},
+		"taken with a lease after that":  {100, stormLease, stormLease + takeOverLimit, 1},
+		"of another process":             {200, lasts + time.Millisecond, stormLease, 1},
+		"taken in the cut, as any other": {100, lasts - time.Millisecond, takeOverLimit, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			book := ledger{
+				{of: 2, number: 1, epoch: 1, pid: c.pid, from: began.Add(c.from), to: began.Add(c.end), taken: true},
+				{of: 2, number: 1, epoch: 2, pid: 300, from: began.Add(c.end)},
+			}
+			o := explain(newStream(&load{}), []*strike{{kind: cut, pid: 100, began: began, mended: began.Add(lasts)}}, book)
+			if len(o.wrong) != c.want {
+				t.Errorf("%d complaints, want %d: %q", len(o.wrong), c.want, o.wrong)
+			}
+		})
+	}
+}
+
 // TestMeasure: the time of the next owner's first frame counts from the last fault that can have delayed it.
 func TestMeasure(t *testing.T) {
 	t.Parallel()
