@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -14,12 +13,10 @@ import (
 	"modulo/broker/brokertest"
 	"modulo/broker/stomp"
 	"modulo/internal/faultproxy"
+	"modulo/internal/programtest"
 	"modulo/internal/testservers"
 	"modulo/jobs"
 )
-
-// long says whether the sweeps go through every byte and kill more often: MODULO_CHAOS=1, as `make chaos` sets it.
-func long() bool { return os.Getenv("MODULO_CHAOS") != "" }
 
 var ends = map[string]faultproxy.End{"FIN": faultproxy.FIN, "RST": faultproxy.RST}
 
@@ -139,10 +136,7 @@ func TestCutOnActiveMQ(t *testing.T) {
 	proxy := brokertest.Proxy(t, broker.Addr)
 	p := broker.Connected(t, proxy.Addr())
 	up, _ := batchBytes(t, proxy, p, brokertest.Texts(queue, "first ", 4))
-	step := int64(23)
-	if long() {
-		step = 1
-	}
+	step := programtest.ShortOrLong[int64](23, 1)
 	for after := rand.Int64N(step); after < up; after += step {
 		for how, end := range ends {
 			cut := faultproxy.Faults{Up: faultproxy.Flow{Cut: &faultproxy.Cut{After: after, How: end}}}
@@ -181,10 +175,7 @@ func TestSplitIntoBytes(t *testing.T) {
 func TestKilledBroker(t *testing.T) {
 	t.Parallel()
 	mq := testservers.OwnBroker(t)
-	kills := 1
-	if long() {
-		kills = 20
-	}
+	kills := programtest.ShortOrLong(1, 20)
 	forStrategiesInTurn(t, func(t *testing.T, cfg stomp.Config) {
 		for range kills {
 			queue := brokertest.Queue(t)

@@ -9,6 +9,7 @@ import (
 
 	"modulo/broker/brokertest"
 	"modulo/internal/faultproxy"
+	"modulo/internal/programtest"
 	"modulo/jobs"
 )
 
@@ -147,10 +148,7 @@ func wave(t *testing.T, positions []int64) (committed int, longest time.Duration
 func TestZombieResumedAtEveryByte(t *testing.T) {
 	t.Parallel()
 	length := batchLength(t)
-	step := max(1, length/zombiePositions)
-	if long() {
-		step = 1
-	}
+	step := programtest.ShortOrLong(max(1, length/zombiePositions), 1)
 	var positions []int64
 	for after := int64(0); after < length-2; after += step {
 		positions = append(positions, after)

@@ -17,10 +17,7 @@ not asked.`,
 		Example: `  modulo config --config modulo.yaml`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := flags.check(); err != nil {
-				return err
-			}
-			c, err := a.load(flags.overrides(cmd))
+			c, err := a.loadFor(cmd, &flags)
 			if err != nil {
 				return err
 			}

@@ -27,12 +27,7 @@ own and taken back. It ends with 3 if something is wrong; a warning is no failur
 	noCanary := cmd.Flags().Bool("no-canary", false, "send nothing to the broker")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		examination := a.examination(!*noCanary)
-		examination.Load = func() (*config.Config, error) {
-			if err := flags.check(); err != nil {
-				return nil, err
-			}
-			return a.load(flags.overrides(cmd))
-		}
+		examination.Load = func() (*config.Config, error) { return a.loadFor(cmd, &flags) }
 		report := doctor.Examine(cmd.Context(), examination)
 		if err := stoppedEarly(cmd.Context(), context.Cause(cmd.Context())); err != nil {
 			return err

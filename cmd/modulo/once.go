@@ -37,10 +37,7 @@ func (a *app) drainOnce(cmd *cobra.Command, flags *serviceFlags, output outputFo
 	if err != nil {
 		return err
 	}
-	if err := flags.check(); err != nil {
-		return err
-	}
-	c, err := a.load(flags.overrides(cmd))
+	c, err := a.loadFor(cmd, flags)
 	if err != nil {
 		return err
 	}

@@ -176,8 +176,8 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 // exclusive are pairs of flags of which only one can be given.
 var exclusive = [][2]string{{"every", "cron"}, {"every", "timezone"}}
 
-// flagsFromEnvironment sets the flags that were not given from variables like MODULO_LOG_LEVEL; an empty one is as one not set. A flag that was given
-// also beats the variables of those that it excludes. It returns the names of the flags that it set.
+// flagsFromEnvironment sets the flags that were not given from variables like MODULO_LOG_LEVEL; an empty one is as one not
+// set. A flag that was given also beats the variables of those that it excludes. It returns the names of the flags that it set.
 func flagsFromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) (set []string, err error) {
 	given := map[string]bool{"help": true}
 	flags.Visit(func(f *pflag.Flag) { given[f.Name] = true })

@@ -39,10 +39,7 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := flags.check(); err != nil {
-		return err
-	}
-	c, err := a.load(flags.overrides(cmd))
+	c, err := a.loadFor(cmd, flags)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 // startPatience is how long the service waits for a database that is not up yet.
 const startPatience = time.Minute
 
-// serviceFlags are the flags of run and once.
+// serviceFlags are the flags of run and once, and of what looks at the same configuration.
 type serviceFlags struct {
 	workers, batch, window int
 	http                   string // of run
@@ -61,6 +61,14 @@ func (f *serviceFlags) addRun(cmd *cobra.Command) {
 
 // minShutdown leaves time to give back the workers: what is not given back stays owned until the lease ends.
 const minShutdown = 100 * time.Millisecond
+
+// loadFor reads the configuration that a service with these flags has.
+func (a *app) loadFor(cmd *cobra.Command, flags *serviceFlags) (*config.Config, error) {
+	if err := flags.check(); err != nil {
+		return nil, err
+	}
+	return a.load(flags.overrides(cmd))
+}
 
 func (f *serviceFlags) check() error {
 	var problems []error

@@ -10,6 +10,25 @@ import (
 	"modulo/internal/browser"
 )
 
+// open opens a page in a browser of the test's own; must ends the test at an error.
+func open(t *testing.T, look browser.Look) (ctx context.Context, page *browser.Page, must func(error)) {
+	t.Helper()
+	must = func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := browser.Start(t.TempDir())
+	must(err)
+	t.Cleanup(func() { _ = b.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	page, err = b.Open(ctx, look)
+	must(err)
+	return ctx, page, must
+}
+
 // TestAwaitLoaded: what a page shows before its scripts listen is not there yet.
 func TestAwaitLoaded(t *testing.T) {
 	t.Parallel()
@@ -28,28 +47,12 @@ func TestAwaitLoaded(t *testing.T) {
 		}
 	}))
 	t.Cleanup(site.Close)
-	b, err := browser.Start(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	page, err := b.Open(ctx, browser.Look{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx, page, must := open(t, browser.Look{})
+	must(page.Go(ctx, site.URL))
+	must(page.Await(ctx, browser.Clicked("#next")))
+	must(page.Await(ctx, `document.getElementById("text")`))
 	listens := false
-	for _, step := range []func() error{
-		func() error { return page.Go(ctx, site.URL) },
-		func() error { return page.Await(ctx, browser.Clicked("#next")) },
-		func() error { return page.Await(ctx, `document.getElementById("text")`) },
-		func() error { return page.Eval(ctx, `typeof listens !== "undefined"`, &listens) },
-	} {
-		if err := step(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	must(page.Eval(ctx, `typeof listens !== "undefined"`, &listens))
 	if !listens {
 		t.Error("awaited before the page's script ran")
 	}
@@ -65,23 +68,7 @@ func TestBrowser(t *testing.T) {
 <button id=b onclick="this.textContent = 'pressed'">press</button><script>document.title = "ran"; console.error("oh")</script>`))
 	}))
 	t.Cleanup(site.Close)
-	b, err := browser.Start(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	page, err := b.Open(ctx, browser.Look{User: "ada", Secret: "lovelace", Dark: true, Width: 400, Height: 300})
-	if err != nil {
-		t.Fatal(err)
-	}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	ctx, page, must := open(t, browser.Look{User: "ada", Secret: "lovelace", Dark: true, Width: 400, Height: 300})
 	must(page.Go(ctx, site.URL))
 	must(page.Await(ctx, `document.title === "ran" && innerWidth === 400 && matchMedia("(prefers-color-scheme: dark)").matches`))
 	must(page.Await(ctx, `document.getElementById("user").textContent === "ada lovelace"`))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,9 +32,7 @@ func TestTellPasses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m, notes := newMonitor(), &notebook{}
-		ctx, stop := context.WithCancel(t.Context())
-		var telling sync.WaitGroup
-		telling.Go(func() { m.Tell(ctx, notes, time.Second) })
+		end := telling(t, m, notes)
 		step := stepping(t, notes.history)
 		did, gone := jobs.Outcome{Fetched: 9, Sent: 9, Done: 8, Failed: 1, Took: time.Second}, errors.New("no broker")
 		m.Passed(orders, jobs.Outcome{}, nil)
@@ -69,8 +66,7 @@ func TestTellPasses(t *testing.T) {
 		m.Passed(orders, jobs.Outcome{}, gone)
 		m.Left()
 		m.Passed(orders, did, nil) // of the last batch
-		stop()
-		telling.Wait()
+		end()
 		step(0, "orders/0 1 complete 9/1: ", "orders/0 1 ended early 0/0: no broker")
 		if notes.pruned != 3 { // while there is more, one time after the other
 			t.Errorf("pruned %d times", notes.pruned)

@@ -65,6 +65,14 @@ func (n *notebook) told(id jobs.WorkerID) (lines []string) {
 	return lines
 }
 
+// telling runs Tell until end, which waits for its last notes.
+func telling(t *testing.T, m *Monitor, notes Notes) (end func()) {
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { m.Tell(ctx, notes, time.Second) })
+	return func() { stop(); running.Wait() }
+}
+
 // stepping returns what compares, after a rest, with what was told since the last time.
 func stepping(t *testing.T, told func() []string) (step func(rest time.Duration, want ...string)) {
 	return func(rest time.Duration, want ...string) {
@@ -82,9 +90,7 @@ func TestTell(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m, notes := newMonitor(), &notebook{}
-		ctx, stop := context.WithCancel(t.Context())
-		var telling sync.WaitGroup
-		telling.Go(func() { m.Tell(ctx, notes, time.Second) })
+		end := telling(t, m, notes)
 		step := stepping(t, func() []string { return notes.told(orders) })
 		step(5*time.Second, `0 done, 0/s, pass 0/0, ""`)
 		m.Did(orders, jobs.StepMark, 50, time.Second, nil)
@@ -124,8 +130,7 @@ func TestTell(t *testing.T) {
 		step(5*time.Second, `6 done, 0/s, pass 0/0, ""`, `6 done, 0/s, pass 0/0, ""`) // of three times that it was ours
 		m.Ticked(tick(""))
 		m.Did(orders, jobs.StepMark, 2, time.Second, nil)
-		stop()
-		telling.Wait()
+		end()
 		step(0, `2 done, 0/s, pass 0/0, ""`)
 	})
 }
@@ -135,9 +140,7 @@ func TestTellAfterDoubt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m, notes := newMonitor(), &notebook{silent: true}
-		ctx, stop := context.WithCancel(t.Context())
-		var telling sync.WaitGroup
-		telling.Go(func() { m.Tell(ctx, notes, time.Second) })
+		end := telling(t, m, notes)
 		m.Did(orders, jobs.StepMark, 50, time.Second, nil)
 		time.Sleep(progressInterval)
 		synctest.Wait()
@@ -147,8 +150,7 @@ func TestTellAfterDoubt(t *testing.T) {
 		m.Left()
 		notes.silent = false
 		time.Sleep(progressInterval)
-		stop()
-		telling.Wait()
+		end()
 		counted, last := int64(0), time.Time{}
 		for _, p := range notes.list { // as the database counts
 			if p.Job == orders.Job && p.Number == orders.Number && !p.ProgressAt.Equal(last) {
@@ -166,17 +168,14 @@ func TestTellWithoutHistory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m, notes := newMonitor(), &notebook{denied: true}
-		ctx, stop := context.WithCancel(t.Context())
-		var telling sync.WaitGroup
-		telling.Go(func() { m.Tell(ctx, notes, time.Second) })
+		end := telling(t, m, notes)
 		m.Did(orders, jobs.StepMark, 5, time.Second, nil)
 		m.Passed(orders, jobs.Outcome{Fetched: 5, Done: 5}, nil)
 		time.Sleep(progressInterval)
 		synctest.Wait()
 		notes.told(orders)
 		m.Did(orders, jobs.StepMark, 2, time.Second, nil)
-		stop()
-		telling.Wait()
+		end()
 		if got, want := notes.told(orders), []string{`2 done, 0/s, pass 5/0, ""`}; !slices.Equal(got, want) {
 			t.Errorf("told %q, want %q", got, want)
 		}

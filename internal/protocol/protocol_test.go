@@ -1,9 +1,10 @@
 package protocol
 
 import (
-	"os"
 	"testing"
 	"time"
+
+	"modulo/internal/programtest"
 )
 
 // protocol is what is explored: the size, and what is left out of the protocol in a mutant.
@@ -48,10 +49,7 @@ func TestProtocol(t *testing.T) {
 	for _, world := range worlds {
 		t.Run(world.name, func(t *testing.T) {
 			t.Parallel()
-			faults := world.short
-			if os.Getenv("MODULO_CHAOS") == "long" {
-				faults = world.long
-			}
+			faults := programtest.ShortOrLong(world.short, world.long)
 			began := time.Now()
 			x, err := protocol{workers: world.workers, faults: faults}.explore()
 			if err != nil {
