@@ -17,8 +17,8 @@ type Observer interface {
 	// Repeated tells of rows that are sent again, because this fault left open what became of them.
 	Repeated(w WorkerID, after Fault, rows int)
 
-	// SetBack tells that the broker has lost transactions of this process that it had confirmed.
-	SetBack(w WorkerID, transactions int)
+	// SetBack tells that the broker has lost transactions of the worker that it had confirmed.
+	SetBack(w WorkerID, transactions int64)
 
 	// Failed tells of rows that were refused for themselves, once they have their record.
 	Failed(w WorkerID, class Class, rows int)
@@ -68,7 +68,7 @@ func (unobserved) Did(WorkerID, Step, int, time.Duration, error) {}
 func (unobserved) Passed(WorkerID, Outcome, error)               {}
 func (unobserved) Confirmed(WorkerID, []Message)                 {}
 func (unobserved) Repeated(WorkerID, Fault, int)                 {}
-func (unobserved) SetBack(WorkerID, int)                         {}
+func (unobserved) SetBack(WorkerID, int64)                       {}
 func (unobserved) Failed(WorkerID, Class, int)                   {}
 func (unobserved) Asked(error)                                   {}
 func (unobserved) Ticked(Tick)                                   {}

@@ -12,7 +12,7 @@ type totals struct {
 
 	lock    sync.Mutex // the stages of a pass tell beside each other
 	told    Outcome
-	setBack int
+	setBack int64
 }
 
 func (t *totals) Did(_ WorkerID, step Step, rows int, _ time.Duration, err error) {
@@ -32,7 +32,7 @@ func (t *totals) Repeated(_ WorkerID, _ Fault, rows int) {
 	t.told.Repeated += rows
 }
 
-func (t *totals) SetBack(_ WorkerID, transactions int) {
+func (t *totals) SetBack(_ WorkerID, transactions int64) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
 	t.setBack += transactions

@@ -71,9 +71,11 @@ type Recall struct {
 	Rows []Delivered // by row id
 	// Without is why the broker keeps no record although one was wanted; empty: it does, or none was.
 	Without string
-	// SetBack counts transactions of this publisher that the broker had confirmed and holds no more: it has gone back to an
-	// earlier state of its store. Lost are the rows of their messages. Both as far back as the publisher remembers.
-	SetBack int
+	// SetBack counts transactions of the worker that the broker had confirmed and holds no more: it has gone back to an earlier
+	// state of its store, that of Since, by the clock of who sent last then; zero: that is not known. Lost are the rows of their
+	// messages, as far as this publisher sent them and remembers.
+	SetBack int64
+	Since   time.Time
 	Lost    []int64
 }
 
@@ -97,6 +99,7 @@ func EventSum(eventID []byte) uint32 {
 type TokenClaim struct {
 	Lineage  string // name of the token, new for each one that is made from nothing
 	Made     bool   // it is on the broker; false: it is still to be made
+	Serial   int64  // that it had at least when it was last noted; 0: not known
 	Timeline int64  // of the database: grows with each fail-over
 }
 

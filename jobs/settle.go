@@ -45,8 +45,11 @@ func (w *Worker) connect(ctx context.Context) (Recall, error) {
 	}
 	if recall.SetBack > 0 {
 		w.Observer.SetBack(w.id, recall.SetBack)
-		w.Log.Error().Int("transactions", recall.SetBack).Ints64("rows", recall.Lost).
-			Msg("the broker has lost messages that it had confirmed: its store is at an earlier state; these rows are done and will not be sent again by themselves")
+		lost := w.Log.Error().Int64("transactions", recall.SetBack).Ints64("rows", recall.Lost)
+		if !recall.Since.IsZero() {
+			lost = lost.Time("since", recall.Since)
+		}
+		lost.Msg("the broker has lost messages that it had confirmed: its store is at an earlier state; what was sent since is done and will not be sent again by itself")
 	}
 	return recall, nil
 }

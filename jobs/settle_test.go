@@ -46,11 +46,11 @@ func TestBrokerSetBackIsTold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := worldOf(3, goods(2)...)
-		w.recalls, w.setBack, w.lost = true, 2, []int64{71, 76}
+		w.recalls, w.setBack, w.lost, w.since = true, 2, []int64{71, 76}, time.Date(2026, 11, 20, 3, 0, 0, 0, time.UTC)
 		var log strings.Builder
 		want(t, "done", mustPass(t, w.worker(t, zerolog.New(&log))).Done, 2)
-		want(t, "transactions", w.observer.setBack, 2)
-		if !strings.Contains(log.String(), `"rows":[71,76]`) {
+		want(t, "transactions", w.observer.setBack, int64(2))
+		if !strings.Contains(log.String(), `"rows":[71,76],"since":"2026-11-20T03:00:00Z"`) {
 			t.Errorf("not logged: %s", log.String())
 		}
 	})

@@ -20,7 +20,7 @@ func (w *world) Connect(ctx context.Context) (Recall, error) {
 		return Recall{}, &ConnectError{Fault: FaultConnection, Err: errSim}
 	}
 	w.connected = true
-	return Recall{Kept: w.recalls, Rows: w.deliveredRows(), SetBack: w.setBack, Lost: w.lost}, nil
+	return Recall{Kept: w.recalls, Rows: w.deliveredRows(), SetBack: w.setBack, Since: w.since, Lost: w.lost}, nil
 }
 
 // deliveredRows are the rows that the broker names. All events have the same id here.

@@ -15,13 +15,15 @@ import (
 const ownedSQL = `($3::bigint = 0 or exists (select from modulo.workers as w
     where w.job = $1::text and w.number = $2::int and w.epoch = $3::bigint and w.owner is not null))`
 
-// claimTokenSQL returns the lineage that counts, and draws $4 where none was made yet; and the timeline.
+// claimTokenSQL returns the lineage that counts, and draws $4 where none was made yet; its newest serial that is known; and
+// the timeline.
 const claimTokenSQL = `insert into modulo.tokens as t (job, number, lineage)
 select $1::text, $2::int, $4::text where ` + ownedSQL + `
 on conflict (job, number) do update set
   lineage = case when t.made then t.lineage else excluded.lineage end,
+  serial = case when t.made then t.serial end,
   noted_at = case when t.made then t.noted_at else clock_timestamp() end
-returning lineage, made`
+returning lineage, made, coalesce(serial, 0)`
 
 const tokenMadeSQL = `update modulo.tokens set made = true, problem = null, noted_at = clock_timestamp()
 where job = $1::text and number = $2::int and lineage = $4::text and ` + ownedSQL
@@ -29,12 +31,16 @@ where job = $1::text and number = $2::int and lineage = $4::text and ` + ownedSQ
 const reportTokenSQL = `update modulo.tokens set problem = $4::text, noted_at = clock_timestamp()
 where job = $1::text and number = $2::int and problem is distinct from $4::text and ` + ownedSQL
 
-// tokenHeldSQL says whether the worker still is its owner's, and takes back what was wrong with its token.
-const tokenHeldSQL = `with cleared as (
-  update modulo.tokens set problem = null, noted_at = clock_timestamp()
-  where job = $1::text and number = $2::int and problem is not null and ` + ownedSQL + `
+// tokenHeldSQL says whether the worker still is its owner's. It notes the serial of its token, and takes back what was wrong
+// with it.
+const tokenHeldSQL = `with held as (
+  update modulo.tokens set serial = $4::bigint, problem = null, noted_at = clock_timestamp()
+  where job = $1::text and number = $2::int and (serial is distinct from $4::bigint or problem is not null) and ` + ownedSQL + `
 )
 select ` + ownedSQL
+
+const tokenSerialSQL = `update modulo.tokens set serial = $4::bigint, noted_at = clock_timestamp()
+where job = $1::text and number = $2::int and ` + ownedSQL
 
 // lineageLength is how many digits of a random number tell lineages apart.
 const lineageLength = 12
@@ -47,7 +53,7 @@ func (w *WorkerRows) Claim(ctx context.Context) (claim jobs.TokenClaim, err erro
 	fresh := uuid.NewString()
 	fresh = fresh[len(fresh)-lineageLength:]
 	err = w.source.db.pool.QueryRow(ctx, claimTokenSQL+", "+w.source.sql.timeline,
-		w.source.sql.job, w.shard.Number, w.shard.Epoch, fresh).Scan(&claim.Lineage, &claim.Made, &claim.Timeline)
+		w.source.sql.job, w.shard.Number, w.shard.Epoch, fresh).Scan(&claim.Lineage, &claim.Made, &claim.Serial, &claim.Timeline)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = jobs.ErrFenced
 	}
@@ -74,17 +80,27 @@ func (w *WorkerRows) Made(ctx context.Context, name string) error {
 	return nil
 }
 
-// Held says that the token is in this worker's hands, and nothing is wrong with it.
-func (w *WorkerRows) Held(ctx context.Context) error {
+// Held says that the token with this serial is in this worker's hands, and nothing is wrong with it.
+func (w *WorkerRows) Held(ctx context.Context, serial int64) error {
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
 	var owned bool
-	err := w.source.db.pool.QueryRow(ctx, tokenHeldSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch).Scan(&owned)
+	err := w.source.db.pool.QueryRow(ctx, tokenHeldSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch, serial).Scan(&owned)
 	if err == nil && !owned {
 		err = jobs.ErrFenced
 	}
 	if err != nil {
 		return w.failed("note token", err)
+	}
+	return nil
+}
+
+// Sent notes the serial of a token that the broker has confirmed.
+func (w *WorkerRows) Sent(ctx context.Context, serial int64) error {
+	ctx, cancel := w.source.db.bounded(ctx)
+	defer cancel()
+	if _, err := w.source.db.pool.Exec(ctx, tokenSerialSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch, serial); err != nil {
+		return w.failed("note serial of token", err)
 	}
 	return nil
 }

@@ -33,9 +33,11 @@ type Lineage interface {
 	Claim(ctx context.Context) (jobs.TokenClaim, error)
 	// Made says that the queue holds the token of the lineage.
 	Made(ctx context.Context, name string) error
-	// Held says that this publisher holds the token, and nothing is wrong with it. Only from now on nobody else can send:
-	// who owned the worker between Claim and the token's arrival may have sent rows that the caller knows nothing of.
-	Held(ctx context.Context) error
+	// Held says that this publisher holds the token with this serial, and nothing is wrong with it. Only from now on nobody else
+	// can send: who owned the worker between Claim and the token's arrival may have sent rows that the caller knows nothing of.
+	Held(ctx context.Context, serial int64) error
+	// Sent notes the serial of a token that the broker has confirmed, for Claim.
+	Sent(ctx context.Context, serial int64) error
 	// Report notes what is wrong with the token, for people.
 	Report(ctx context.Context, problem string) error
 }
@@ -54,6 +56,7 @@ const (
 	browsePatience = 10 * time.Second       // for the answer to a browse
 	browsePause    = 500 * time.Millisecond // between two browses that see nothing
 	browses        = 3                      // that must see nothing before the token is taken for gone
+	noteInterval   = 5 * time.Second        // between notes of the token's serial
 	heldPatience   = 5 * time.Second        // for one that another connection holds
 	heldLong       = 30 * time.Second       // beyond the broker's patience with a silent connection
 )
@@ -80,7 +83,9 @@ type keeper struct {
 	named   []jobs.Delivered // rows that current names, by id
 	since   time.Time        // of current, here
 
-	memory memory
+	memory  memory
+	noted   int64     // serial that the database knows
+	notedAt time.Time // tried to
 }
 
 // tokenQueue is a queue per lineage, so that installations that share a broker cannot meet.
@@ -189,10 +194,11 @@ func (p *Publisher) hold(ctx context.Context) (rows []jobs.Delivered, kept bool,
 	if err := p.fetchToken(ctx); err != nil {
 		return nil, false, p.reportToken(ctx, err)
 	}
-	k.memory.compare(claim.Lineage, k.current.Serial)
-	if err := k.Lineage.Held(ctx); err != nil {
+	k.memory.compare(claim, k.current)
+	if err := k.Lineage.Held(ctx, k.current.Serial); err != nil {
 		return nil, false, fmt.Errorf("token: %w", err)
 	}
+	k.noted = k.current.Serial
 	if err := p.renew(ctx); err != nil {
 		return nil, false, err
 	}
@@ -250,7 +256,7 @@ func needsPerson(err error) bool {
 // makeToken sends the first token of a lineage.
 func (p *Publisher) makeToken(ctx context.Context) error {
 	k := p.keeper
-	first := token{Format: tokenFormat, Job: k.Job, Worker: k.Shard.Number}.next(k.Shard, k.claim.Timeline, nil)
+	first := token{Format: tokenFormat, Job: k.Job, Worker: k.Shard.Number}.next(k.Shard, k.claim.Timeline, nil, time.Now())
 	receipt := p.nextReceipts(1)
 	return p.converse(ctx, receipt, func() {
 		p.buffer = appendSend(p.buffer, p.dialect, nil, receipt, k.message(first))
@@ -419,6 +425,18 @@ func (k *keeper) arrived(c *conn) func() (bool, error) {
 	}
 }
 
+// note lets the database know from time to time how far the token has come, so that whoever comes next can find out that the
+// broker has gone back behind that. current is confirmed.
+func (k *keeper) note(ctx context.Context) {
+	if k.current.Serial == k.noted || time.Since(k.notedAt) < noteInterval {
+		return
+	}
+	k.notedAt = time.Now()
+	if k.Lineage.Sent(ctx, k.current.Serial) == nil { // or it is tried again
+		k.noted = k.current.Serial
+	}
+}
+
 // lose forgets what was known through a connection that is gone.
 func (k *keeper) lose() { k.current, k.named, k.ack = token{}, nil, "" }
 
@@ -444,7 +462,8 @@ func (k *keeper) appendSuccessor(b []byte, d dialect, transaction string, messag
 	b = append(b, "\ntransaction:"...)
 	b = append(b, transaction...)
 	b = append(b, "\n\n\x00"...)
-	k.current, k.named, k.ack, k.since = k.current.next(k.Shard, k.claim.Timeline, rows), rows, "", time.Now()
+	now := time.Now()
+	k.current, k.named, k.ack, k.since = k.current.next(k.Shard, k.claim.Timeline, rows, now), rows, "", now
 	k.memory.ask(k.current.Serial, messages)
 	return appendSend(b, d, []byte("transaction:"+transaction+"\n"), 0, k.message(k.current))
 }

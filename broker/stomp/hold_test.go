@@ -24,6 +24,7 @@ type lineage struct {
 	drawn    int
 	made     bool
 	problem  string
+	serial   int64
 	timeline int64
 	taken    bool // another instance owns the worker
 }
@@ -33,8 +34,9 @@ func (l *lineage) Claim(context.Context) (jobs.TokenClaim, error) {
 	defer l.mu.Unlock()
 	if !l.made {
 		l.drawn++
+		l.serial = 0
 	}
-	return jobs.TokenClaim{Lineage: l.name + strconv.Itoa(l.drawn), Made: l.made, Timeline: l.timeline}, nil
+	return jobs.TokenClaim{Lineage: l.name + strconv.Itoa(l.drawn), Made: l.made, Serial: l.serial, Timeline: l.timeline}, nil
 }
 
 func (l *lineage) Made(_ context.Context, name string) error {
@@ -47,13 +49,21 @@ func (l *lineage) Made(_ context.Context, name string) error {
 	return nil
 }
 
-func (l *lineage) Held(context.Context) error {
+func (l *lineage) Held(_ context.Context, serial int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.problem = ""
 	if l.taken {
 		return jobs.ErrFenced
 	}
+	l.serial = serial
+	return nil
+}
+
+func (l *lineage) Sent(_ context.Context, serial int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.serial = serial
 	return nil
 }
 

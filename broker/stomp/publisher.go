@@ -88,7 +88,7 @@ func (p *Publisher) recall(ctx context.Context) (jobs.Recall, error) {
 		rows, kept, holdErr := p.hold(ctx)
 		if holdErr == nil {
 			recall := jobs.Recall{Kept: kept, Rows: rows}
-			recall.SetBack, recall.Lost = p.keeper.memory.tell()
+			recall.SetBack, recall.Since, recall.Lost = p.keeper.memory.tell()
 			return recall, nil
 		}
 		if err = holdErr; !errors.Is(err, errTokenDenied) || p.keeper.claim.Made {
@@ -140,7 +140,11 @@ func (p *Publisher) Publish(ctx context.Context, messages []jobs.Message, open [
 // Forget empties the token, if it names rows. It also writes one anew that has become old: a message that lies in the
 // broker's journal for ever keeps the files around it from being removed.
 func (p *Publisher) Forget(ctx context.Context) error {
-	if p.conn == nil || p.keeper == nil || len(p.keeper.named) == 0 && time.Since(p.keeper.since) < p.cfg.TokenRefresh {
+	if p.conn == nil || p.keeper == nil {
+		return nil
+	}
+	p.keeper.note(ctx)
+	if len(p.keeper.named) == 0 && time.Since(p.keeper.since) < p.cfg.TokenRefresh {
 		return nil
 	}
 	return p.publish(ctx, nil, nil)
@@ -157,6 +161,9 @@ func (p *Publisher) publish(ctx context.Context, messages []jobs.Message, open [
 	}
 	if p.conn == nil {
 		return &jobs.PublishError{Fault: jobs.FaultConnection, Err: errNotConnected}
+	}
+	if p.keeper != nil {
+		p.keeper.note(ctx)
 	}
 	c := p.conn
 	unbind := context.AfterFunc(ctx, func() { c.cut(context.Cause(ctx)) })

@@ -2,6 +2,7 @@ package stomp
 
 import (
 	"slices"
+	"time"
 
 	"modulo/jobs"
 )
@@ -12,23 +13,24 @@ const remembered = 4
 
 // confirmation is a transaction that the broker was asked to commit, or has confirmed.
 type confirmation struct {
-	serial uint64 // of the token that it wrote
+	serial int64 // of the token that it wrote
 	rows   []int64
 }
 
 // memory is what a keeper knows of its own transactions beyond connections. The token that a connection finds must be as new
-// as the last one that was confirmed: nothing but this process writes it meanwhile, or somebody who goes on from there. An
-// older one shows that the broker has gone back to an earlier state of its store.
+// as the last one that was confirmed, here, or to any owner before as the database knows it: who holds it goes on from there.
+// An older one shows that the broker has gone back to an earlier state of its store.
 type memory struct {
 	lineage   string // of the tokens
 	asked     confirmation
 	confirmed []confirmation // the last ones, oldest first
-	setBack   int            // transactions that turned out to be lost and were not told of yet
-	lost      []int64        // their rows, as far as they are remembered
+	setBack   int64          // transactions that turned out to be lost and were not told of yet
+	since     time.Time      // of the state that the broker has gone back to; zero: not known
+	lost      []int64        // rows of those transactions, as far as they are remembered
 }
 
 // ask notes the transaction that is about to be committed.
-func (m *memory) ask(serial uint64, messages []jobs.Message) {
+func (m *memory) ask(serial int64, messages []jobs.Message) {
 	m.asked = confirmation{serial, make([]int64, len(messages))}
 	for i := range messages {
 		m.asked.rows[i] = messages[i].RowID
@@ -46,22 +48,27 @@ func (m *memory) confirm() {
 	m.confirmed = append(m.confirmed, m.asked)
 }
 
-// compare holds the token that a connection has found against what was confirmed.
-func (m *memory) compare(lineage string, found uint64) {
-	if m.lineage != lineage {
-		m.lineage, m.confirmed = lineage, nil
+// compare holds the token that a connection has found against what was confirmed. The serial of the claim may be some seconds
+// old, and counts tokens without messages as well.
+func (m *memory) compare(claim jobs.TokenClaim, found token) {
+	if m.lineage != claim.Lineage {
+		m.lineage, m.confirmed = claim.Lineage, nil
 	}
+	newest := claim.Serial
 	for _, c := range m.confirmed {
-		if c.serial > found {
-			m.setBack, m.lost = m.setBack+1, append(m.lost, c.rows...)
+		if c.serial > found.Serial {
+			newest, m.lost = max(newest, c.serial), append(m.lost, c.rows...)
 		}
 	}
 	m.confirmed = nil
+	if newest > found.Serial {
+		m.setBack, m.since = m.setBack+newest-found.Serial, found.At
+	}
 }
 
 // tell tells of what was lost, once.
-func (m *memory) tell() (setBack int, lost []int64) {
-	setBack, lost = m.setBack, m.lost
-	m.setBack, m.lost = 0, nil
-	return setBack, lost
+func (m *memory) tell() (setBack int64, since time.Time, lost []int64) {
+	told := *m
+	m.setBack, m.since, m.lost = 0, time.Time{}, nil
+	return told.setBack, told.since, told.lost
 }

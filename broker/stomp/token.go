@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"modulo/jobs"
 )
@@ -21,7 +21,9 @@ type token struct {
 	Worker int    `json:"worker"`
 	Of     int    `json:"of"`
 	Epoch  int64  `json:"epoch"`
-	Serial uint64 `json:"serial"` // grows by one with each transaction
+	Serial int64  `json:"serial"` // grows by one with each transaction
+	// At is when it was sent, by the clock of who sent it; zero in tokens of earlier releases.
+	At time.Time `json:"at"`
 	// Timeline is that of the database that the rows came from: after a fail-over their ids may be those of other rows.
 	Timeline int64  `json:"timeline"`
 	Rows     string `json:"rows"`   // ids of delivered rows whose marks may be missing; see appendIDs
@@ -114,10 +116,9 @@ func parseIDs(text string) ([]int64, error) {
 }
 
 // next returns the token that follows when these rows are committed.
-func (t token) next(shard jobs.Shard, timeline int64, named []jobs.Delivered) token {
-	t.Of, t.Epoch, t.Timeline = shard.Of, shard.Epoch, timeline
-	t.Serial++
-	if t.Serial == math.MaxUint64 {
+func (t token) next(shard jobs.Shard, timeline int64, named []jobs.Delivered, now time.Time) token {
+	t.Of, t.Epoch, t.Timeline, t.At = shard.Of, shard.Epoch, timeline, now.UTC().Truncate(time.Millisecond)
+	if t.Serial++; t.Serial <= 0 { // 0 stands for none
 		t.Serial = 1
 	}
 	ids := make([]int64, len(named))

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -49,8 +50,9 @@ func TestReadToken(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, good) || !slices.Equal(rows, named) {
 		t.Errorf("%+v, %v, %v", got, rows, err)
 	}
-	after := good.next(jobs.Shard{Number: 3, Of: 4, Epoch: 18}, 3, named[1:2])
-	want := token{Format: tokenFormat, Job: "outbox", Worker: 3, Of: 4, Epoch: 18, Serial: 43, Timeline: 3, Rows: "11", Events: []byte("bbbb")}
+	now := time.Date(2026, 11, 20, 3, 0, 0, 0, time.UTC)
+	after := good.next(jobs.Shard{Number: 3, Of: 4, Epoch: 18}, 3, named[1:2], now)
+	want := token{Format: tokenFormat, Job: "outbox", Worker: 3, Of: 4, Epoch: 18, Serial: 43, At: now, Timeline: 3, Rows: "11", Events: []byte("bbbb")}
 	if !reflect.DeepEqual(after, want) {
 		t.Errorf("next %+v, want %+v", after, want)
 	}

@@ -164,7 +164,7 @@ func (m *Monitor) Repeated(id jobs.WorkerID, after jobs.Fault, rows int) {
 }
 
 // SetBack implements jobs.Observer.
-func (m *Monitor) SetBack(id jobs.WorkerID, transactions int) {
+func (m *Monitor) SetBack(id jobs.WorkerID, transactions int64) {
 	m.counts.setBack.WithLabelValues(id.Job).Add(float64(transactions))
 }
 
