@@ -56,7 +56,6 @@ const (
 	browsePatience = 10 * time.Second       // for the answer to a browse
 	browsePause    = 500 * time.Millisecond // between two browses that see nothing
 	browses        = 3                      // that must see nothing before the token is taken for gone
-	noteInterval   = 5 * time.Second        // between notes of the token's serial
 	heldPatience   = 5 * time.Second        // for one that another connection holds
 	heldLong       = 30 * time.Second       // beyond the broker's patience with a silent connection
 )
@@ -83,9 +82,7 @@ type keeper struct {
 	named   []jobs.Delivered // rows that current names, by id
 	since   time.Time        // of current, here
 
-	memory  memory
-	noted   int64     // serial that the database knows
-	notedAt time.Time // tried to
+	memory memory
 }
 
 // tokenQueue is a queue per lineage, so that installations that share a broker cannot meet.
@@ -198,7 +195,7 @@ func (p *Publisher) hold(ctx context.Context) (rows []jobs.Delivered, kept bool,
 	if err := k.Lineage.Held(ctx, k.current.Serial); err != nil {
 		return nil, false, fmt.Errorf("token: %w", err)
 	}
-	k.noted = k.current.Serial
+	k.memory.noted = k.current.Serial
 	if err := p.renew(ctx); err != nil {
 		return nil, false, err
 	}
@@ -422,18 +419,6 @@ func (k *keeper) arrived(c *conn) func() (bool, error) {
 		}
 		k.current, k.named, k.ack, k.since = t, rows, l.ack, time.Now()
 		return true, nil
-	}
-}
-
-// note lets the database know from time to time how far the token has come, so that whoever comes next can find out that the
-// broker has gone back behind that. current is confirmed.
-func (k *keeper) note(ctx context.Context) {
-	if k.current.Serial == k.noted || time.Since(k.notedAt) < noteInterval {
-		return
-	}
-	k.notedAt = time.Now()
-	if k.Lineage.Sent(ctx, k.current.Serial) == nil { // or it is tried again
-		k.noted = k.current.Serial
 	}
 }
 

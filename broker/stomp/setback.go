@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -10,6 +11,9 @@ import (
 // remembered is how many confirmed transactions with rows a keeper remembers. It bounds memory, and the line of the log that
 // names the rows.
 const remembered = 4
+
+// noteInterval is the time from one note of a token's serial in the database to the next.
+const noteInterval = 5 * time.Second
 
 // confirmation is a transaction that the broker was asked to commit, or has confirmed.
 type confirmation struct {
@@ -27,6 +31,9 @@ type memory struct {
 	setBack   int64          // transactions that turned out to be lost and were not told of yet
 	since     time.Time      // of the state that the broker has gone back to; zero: not known
 	lost      []int64        // rows of those transactions, as far as they are remembered
+
+	noted   int64     // serial that the database knows
+	notedAt time.Time // when it was told last, or was to be
 }
 
 // ask notes the transaction that is about to be committed.
@@ -62,7 +69,7 @@ func (m *memory) compare(claim jobs.TokenClaim, found token) {
 	}
 	m.confirmed = nil
 	if newest > found.Serial {
-		m.setBack, m.since = m.setBack+newest-found.Serial, found.At
+		m.setBack, m.since = max(m.setBack, newest-found.Serial), found.At // the database may have kept what was not told yet
 	}
 }
 
@@ -71,4 +78,16 @@ func (m *memory) tell() (setBack int64, since time.Time, lost []int64) {
 	told := *m
 	m.setBack, m.since, m.lost = 0, time.Time{}, nil
 	return told.setBack, told.since, told.lost
+}
+
+// note lets the database know from time to time how far the token has come, so that whoever comes next can find out that the
+// broker has gone back behind that. current is confirmed.
+func (k *keeper) note(ctx context.Context) {
+	if k.current.Serial == k.memory.noted || time.Since(k.memory.notedAt) < noteInterval {
+		return
+	}
+	k.memory.notedAt = time.Now()
+	if k.Lineage.Sent(ctx, k.current.Serial) == nil { // or it is tried again
+		k.memory.noted = k.current.Serial
+	}
 }
