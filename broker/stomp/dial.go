@@ -38,8 +38,11 @@ func escapeLogin(host Host) Host {
 	return host
 }
 
+// dialTimeout is how long TCP may take to a host.
+const dialTimeout = 5 * time.Second
+
 func dialOnce(ctx context.Context, cfg *Config, host Host, login Host) (*conn, error) {
-	dialer := net.Dialer{Timeout: cfg.DialTimeout, KeepAliveConfig: keepAlive}
+	dialer := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive}
 	dialed, err := dialer.DialContext(ctx, "tcp", host.Address)
 	if err != nil {
 		return nil, err

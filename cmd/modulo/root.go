@@ -224,7 +224,6 @@ func (a *app) load(over config.Overrides) (*config.Config, error) {
 func (a *app) database(ctx context.Context, c *config.Config) (*store.DB, error) {
 	db, err := store.Open(ctx, store.Config{
 		URL: c.Database.URL, MaxConns: c.Database.MaxConns, StatementTimeout: time.Duration(c.Database.StatementTimeout),
-		ApplicationName: "modulo",
 	})
 	if err != nil && !store.IsUnreachable(err) && ctx.Err() == nil {
 		return nil, exit(exitUsage, err) // it was not even tried

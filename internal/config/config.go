@@ -20,6 +20,7 @@ import (
 	"modulo/broker"
 	"modulo/broker/stomp"
 	"modulo/jobs"
+	"modulo/store"
 )
 
 // Config is everything that can be set. Load returns it complete and checked.
@@ -159,10 +160,10 @@ func defaults() *Config {
 	timing := jobs.DefaultTiming()
 	return &Config{
 		Traces:   TracesOff,
-		Database: Database{MaxConns: 16, StatementTimeout: Duration(time.Minute)},
+		Database: Database{MaxConns: store.DefaultMaxConns, StatementTimeout: Duration(store.DefaultStatementTimeout)},
 		Broker: Broker{
-			URL: "stomp://127.0.0.1:61613", Confirm: "auto", Window: 256,
-			Heartbeat: Duration(5 * time.Second), ReceiptTimeout: Duration(30 * time.Second),
+			URL: "stomp://127.0.0.1:61613", Confirm: string(stomp.Auto), Window: stomp.DefaultWindow,
+			Heartbeat: Duration(stomp.DefaultHeartbeat), ReceiptTimeout: Duration(stomp.DefaultReceiptTimeout),
 			TokenPrefix: stomp.DefaultTokenPrefix,
 		},
 		Ownership: Ownership{
