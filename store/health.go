@@ -221,21 +221,10 @@ func (s *Source) Wear(ctx context.Context) (w Wear, err error) {
 // Plan names the indexes by which the fetch reads pending rows in order; none: it sorts, or reads the whole table. The
 // statement is planned and not run.
 func (s *Source) Plan(ctx context.Context) (indexes []string, err error) {
-	check := &sourceCheck{db: s.db, table: s.table}
-	err = check.rolledBack(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.rolledBack(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		plan, err := orderedPlan(ctx, tx, s)
-		if err != nil {
-			return err
-		}
-		scans, sorted := plan.scans()
-		for _, scan := range scans {
-			if scan.Index == "" || sorted {
-				indexes = nil
-				return nil
-			}
-			indexes = append(indexes, scan.Index)
-		}
-		return nil
+		indexes, _ = plan.indexes()
+		return err
 	})
 	slices.Sort(indexes)
 	return slices.Compact(indexes), wrap("plan of "+s.sql.job, err)

@@ -174,10 +174,14 @@ func parse(t testing.TB, rawURL string) *url.URL {
 	return u
 }
 
+func isA[E error](err error) bool {
+	_, is := errors.AsType[E](err)
+	return is
+}
+
 func wantRefused(t testing.TB, err error, want bool) {
 	t.Helper()
-	var refused *jobs.MarkRefused
-	if err == nil || errors.As(err, &refused) != want {
+	if err == nil || isA[*jobs.MarkRefused](err) != want {
 		t.Errorf("got %v, refused by a row: want %v", err, want)
 	}
 }

@@ -204,8 +204,8 @@ var (
 func unknownKeys(text []byte) error {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
-	var typeError *yaml.TypeError
-	if err := decoder.Decode(new(Config)); !errors.As(err, &typeError) {
+	typeError, ok := errors.AsType[*yaml.TypeError](decoder.Decode(new(Config)))
+	if !ok {
 		return nil // other errors come up again when the values are read
 	}
 	typeError.Errors = slices.DeleteFunc(typeError.Errors, func(text string) bool { return !unknownField.MatchString(text) })
@@ -217,8 +217,8 @@ func unknownKeys(text []byte) error {
 
 // readable words yaml's complaints for people who do not know our types, and without the value: it may be a secret.
 func readable(err error) error {
-	var typeError *yaml.TypeError
-	if !errors.As(err, &typeError) {
+	typeError, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
 		return err
 	}
 	var problems []error
