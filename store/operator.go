@@ -111,7 +111,7 @@ func (o *Operator) Trigger(ctx context.Context, job string) (bool, error) {
 }
 
 // resetTokensSQL lets tokens be made anew. $1 job, $2 worker or null for all, $3 whether also those without a problem.
-const resetTokensSQL = `update modulo.tokens set made = false, problem = null, noted_at = clock_timestamp()
+const resetTokensSQL = `update modulo.tokens set made = false, serial = null, problem = null, noted_at = clock_timestamp()
 where job = $1::text and made and ($2::int is null or number = $2::int) and ($3::boolean or problem is not null)`
 
 // ResetTokens lets the owners make new tokens, and returns how many. With force also where no problem is noted.
