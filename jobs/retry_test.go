@@ -334,7 +334,7 @@ func TestManyRowsOfOneKey(t *testing.T) {
 	mustPass(t, worker)
 	runtime.ReadMemStats(&after)
 	want(t, "delivered", len(w.delivered), rows)
-	if allocated := (after.TotalAlloc - before.TotalAlloc) >> 20; allocated > 50 {
+	if allocated := (after.TotalAlloc - before.TotalAlloc) >> 20; allocated > 100 {
 		t.Errorf("%d MB allocated", allocated)
 	}
 	w.kept(t)
