@@ -8,7 +8,8 @@ import (
 )
 
 // Rows is one worker's view of its source table. Its errors name the job, the worker and what was being done. Not safe
-// for concurrent use, except that MarkDone may run beside Fetch.
+// for concurrent use, but that the stages of a pass run beside each other: one calls Fetch and Failures.Due in turn, one
+// Failures.Park, one MarkDone and Failures.Park.
 type Rows interface {
 	// Fetch returns the worker's pending rows with id >= from, in id order, at most a batch. Rows with a record in
 	// Failures are left out and so are, in an ordered job, the later rows of their keys. Rows are neither locked nor
@@ -26,7 +27,7 @@ type Rows interface {
 }
 
 // Failures is the record of rows that could not be delivered (table modulo.failures), as one worker sees it. Its
-// errors are as those of Rows.
+// errors are as those of Rows, and what runs beside what is said there.
 type Failures interface {
 	// Due returns the worker's failed rows with id >= from whose next attempt has come, and rows that only need their
 	// mark (Row.MarkOnly), in id order, at most a batch. Due records of rows that are no longer pending are removed and

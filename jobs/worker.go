@@ -55,7 +55,7 @@ type Worker struct {
 	dueLooked time.Time           // when Failures.Due was last asked
 	suspects  suspects            // pending rows that a connection did not survive
 	retried   suspects            // the same of rows to retry
-	aside     map[int64]isolation // single suspects
+	aside     isolated            // single suspects
 	carried   time.Time           // when the broker last confirmed something
 	trouble   trouble             // since when passes fail
 
@@ -105,7 +105,6 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 		cursor:       newCursor(),
 		doubtful:     map[int64]Fault{},
 		held:         map[string]struct{}{},
-		aside:        map[int64]isolation{},
 	}, nil
 }
 
