@@ -123,7 +123,7 @@ func (c *Console) Job(ctx context.Context, name string) (Job, error) {
 
 func (w *Worker) own(o store.WorkerOwner) {
 	w.Instance, w.Host, w.PID, w.Epoch, w.Problem = o.Instance, o.Host, o.PID, o.Epoch, o.Problem
-	w.OwnerSeconds, w.LeaseSeconds = time.Since(o.ChangedAt).Seconds(), o.Expires.Seconds()
+	w.OwnerSeconds, w.LeaseSeconds = o.ChangedAgo.Seconds(), o.Expires.Seconds()
 }
 
 // stateOf says what needs somebody first.
@@ -175,7 +175,7 @@ func (c *Console) addProgress(ctx context.Context, job *Job) error {
 
 func (w *Worker) progress(p store.WorkerProgress) {
 	w.Done, w.ProgressAt = p.Done, later(nil, p.ProgressAt)
-	if time.Since(p.NotedAt) < freshness {
+	if p.NotedAgo < freshness {
 		w.RowsPerSecond = p.Rate
 	}
 	if !p.PassAt.IsZero() {
