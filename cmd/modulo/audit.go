@@ -46,8 +46,8 @@ func (a *app) printAudit(output outputFormat, page operations.Audit) error {
 	p := printed{value: page, head: []string{"ENTRY", "AT", "WHO", "ACTION", "JOB", "TARGET", "RESULT", "AFFECTED", "REASON"}}
 	for _, e := range page.Entries {
 		p.rows = append(p.rows, []string{
-			strconv.FormatInt(e.ID, 10), e.At.UTC().Format(time.RFC3339), oneLine(e.Who), e.Action, e.Job, cmp.Or(oneLine(e.Target), "-"),
-			oneLine(e.Result), strconv.FormatInt(e.Affected, 10), cmp.Or(oneLine(e.Reason), "-"),
+			strconv.FormatInt(e.ID, 10), e.At.UTC().Format(time.RFC3339), oneLine(e.Who), string(e.Action), e.Job, cmp.Or(oneLine(e.Target), "-"),
+			oneLine(string(e.Result)), strconv.FormatInt(e.Affected, 10), cmp.Or(oneLine(e.Reason), "-"),
 		})
 	}
 	return a.print(output, p)

@@ -17,11 +17,11 @@ type RepairRequest struct {
 
 // Repaired is a repair as it goes on. Its audit entry tells the same, in all instances.
 type Repaired struct {
-	Entry   int64  `json:"audit_id"`
-	Matched int    `json:"matched"`
-	Done    int    `json:"done"`
-	Ended   bool   `json:"ended"`
-	Result  string `json:"result"`
+	Entry   int64        `json:"audit_id"`
+	Matched int          `json:"matched"`
+	Done    int          `json:"done"`
+	Ended   bool         `json:"ended"`
+	Result  store.Result `json:"result"`
 }
 
 func repairedOf(r *store.Repairing) Repaired {
@@ -132,7 +132,7 @@ func (c *Console) repairQueued(ctx context.Context) {
 			}
 		})
 		if err != nil {
-			done.Ended, done.Result = true, "ended early: "+err.Error()
+			done.Ended, done.Result = true, store.ResultEarly.Because(err)
 		}
 		first.ended <- done
 	}
