@@ -21,10 +21,11 @@ func (a *app) auditCommand() *cobra.Command {
   modulo audit outbox --before 1042`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	cmd.Flags().IntVar(&filter.Limit, "limit", 50, "list at most this many, up to 1000")
+	limit := pageFlag(cmd)
 	cmd.Flags().Int64Var(&filter.Before, "before", 0, "begin before this entry: the next page")
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		filter.Limit = limit.rows
 		if len(args) == 1 {
 			filter.Job = args[0]
 		}
@@ -36,7 +37,10 @@ func (a *app) auditCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printAudit(*output, page)
+			if err := a.printAudit(*output, page); err != nil {
+				return err
+			}
+			return tellMore(a, page.Next)
 		})
 	}
 	return cmd

@@ -167,7 +167,7 @@ func pastLines(list []operations.PastPass) []pastLine {
 // ahead lists the passes to come of a job that runs by cron; one that runs at intervals says all by its schedule.
 func (d *Dashboard) ahead(j operations.Job) []pointInTime {
 	definition := d.Console.Definition(j.Job)
-	if definition == nil || byInterval(j) || j.Paused {
+	if definition == nil || j.ByInterval || j.Paused {
 		return nil
 	}
 	var points []pointInTime

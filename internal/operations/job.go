@@ -48,6 +48,7 @@ type Job struct {
 	PassAt          *time.Time `json:"last_pass_at"`
 	NextAt          *time.Time `json:"next_pass_at"`      // null: not at all, or as soon as rows come
 	Schedule        string     `json:"schedule"`          // as in "every 500ms"
+	ByInterval      bool       `json:"-"`                 // passes begin all the time: no row should wait long; false: by cron, or not configured
 	Overdue         bool       `json:"-"`                 // by cron: two passes should have begun since the oldest row came
 	Problem         string     `json:"problem,omitempty"` // why a worker's last pass ended early
 	PerWorker       []Worker   `json:"per_worker"`
@@ -109,7 +110,7 @@ func (c *Console) Job(ctx context.Context, name string) (Job, error) {
 		return Job{}, err
 	}
 	if definition := c.jobs[name]; definition != nil {
-		job.Configured, job.Schedule = true, schedule(definition.Schedule)
+		job.Configured, job.Schedule, job.ByInterval = true, schedule(definition.Schedule), definition.Schedule.Cron == ""
 		job.NextAt = nextPass(definition.Schedule, job, time.Now())
 	}
 	if err := c.addBacklog(ctx, &job); err != nil {

@@ -53,7 +53,8 @@ func (c *Console) Repair(ctx context.Context, by store.Actor, request RepairRequ
 // ErrBusy says that too many repairs wait in this process.
 var ErrBusy = errors.New("too many repairs are under way here: try again when they have ended")
 
-// maxQueued is how many repairs may wait in a process; they are done one after the other.
+// maxQueued is how many repairs may wait until repairQueued sees them. Those it has seen wait beside, one per job at most: they
+// are done one after the other.
 const maxQueued = 16
 
 // soonDone is how long StartRepair waits for the end, so that small repairs need no second look.
