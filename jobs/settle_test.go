@@ -81,7 +81,7 @@ func TestCrewRemembersWhatTheLastOwnerLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &counters{}
 		var started []Rest
-		crew := newCrew(validJob(), func(_ context.Context, job *Job, owned Owned, lease *Lease) (*Worker, error) {
+		crew := newCrew(validJob(), func(job *Job, owned Owned, lease *Lease) (*Worker, error) {
 			started = append(started, owned.Rest)
 			return NewWorker(WorkerConfig{Job: job, Shard: owned.Shard, Rows: c, Failures: c, Publisher: c, Lease: lease})
 		}, nil, zerolog.Nop())
