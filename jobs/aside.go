@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -18,9 +19,45 @@ type isolation struct {
 // random does not hit the same message that often.
 const enoughLost = 3
 
+// isolated are the single suspects, by row id. Safe for concurrent use: the publish stage sets rows aside while the fetch
+// stage looks whether those that are due are.
+type isolated struct {
+	mu   sync.Mutex
+	rows map[int64]isolation
+}
+
+func (i *isolated) get(id int64) (isolation, bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	alone, is := i.rows[id]
+	return alone, is
+}
+
+func (i *isolated) set(id int64, alone isolation) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.rows == nil {
+		i.rows = map[int64]isolation{}
+	}
+	i.rows[id] = alone
+}
+
+func (i *isolated) end(id int64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.rows, id)
+}
+
+// ids returns them in order.
+func (i *isolated) ids() []int64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Sorted(maps.Keys(i.rows))
+}
+
 // leaveAside takes the single suspects out of a batch. In an ordered job they hold back what comes behind them.
 func (w *Worker) leaveAside(batch *Batch) {
-	if len(w.aside) == 0 {
+	if len(w.aside.ids()) == 0 {
 		return
 	}
 	batch.Rows = slices.DeleteFunc(batch.Rows, func(row Row) bool {
@@ -33,24 +70,25 @@ func (w *Worker) leaveAside(batch *Batch) {
 }
 
 func (w *Worker) isAside(row Row) bool {
-	_, aside := w.aside[row.ID]
+	_, aside := w.aside.get(row.ID)
 	return aside && !row.MarkOnly
 }
 
 // tryAside sends the single suspects, one by one, when the pass has sent everything else. One that is lost again stops
 // none of the others.
 func (w *Worker) tryAside(ctx, finish context.Context, outcome *Outcome) error {
-	if len(w.aside) == 0 || ctx.Err() != nil {
+	aside := w.aside.ids()
+	if len(aside) == 0 || ctx.Err() != nil {
 		return nil
 	}
 	w.forgetDue() // some of them are sent here
 	w.sweep()
 	clear(w.held)
 	var lost []error
-	for _, id := range slices.Sorted(maps.Keys(w.aside)) {
+	for _, id := range aside {
 		switch err := w.tryOne(ctx, finish, id, outcome); {
 		case err == nil:
-			delete(w.aside, id)
+			w.aside.end(id)
 			outcome.again = true
 		case connectionLost(err):
 			lost = append(lost, err)

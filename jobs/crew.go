@@ -69,9 +69,9 @@ func (r *runner) trigger() {
 }
 
 // apply starts and stops workers as a tick wants it, and returns those that have stopped and are to be released. ctx
-// ends when the service stops. wake is called when a worker has ended. It reports false if a worker runs that the
-// instance does not own: then nothing that it believes can be trusted. When the database has moved, every worker begins
-// anew, and goes on meanwhile only if this instance is the one that ran it.
+// ends when the service stops. It reports false if a worker runs that the instance does not own: then nothing that the
+// instance believes can be trusted. When the database has moved, every worker begins anew, and goes on meanwhile only if
+// this instance is the one that ran it.
 func (c *crew) apply(ctx context.Context, m *membership, state JobState, moved bool) (released []Owned, trusted bool, err error) {
 	c.tell(state)
 	c.mu.Lock()
@@ -85,9 +85,6 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState, moved b
 	c.inherit(state.Owned)
 	for _, owned := range state.Owned {
 		r := c.runners[owned.Number]
-		if r == nil {
-			owned.Rest = c.inherited[owned.Shard]
-		}
 		stop := owned.GiveBack || state.Paused || ctx.Err() != nil
 		switch {
 		case r != nil && !r.hasEnded():
@@ -125,16 +122,16 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState, moved b
 	return released, true, nil
 }
 
-// inherit remembers what the last owners left: the tick that takes a worker tells, later ones know only that it has an
-// owner now.
+// inherit gives each worker what its last owner left: the tick that takes a worker tells, later ones know only that it has
+// an owner now.
 func (c *crew) inherit(owned []Owned) {
 	left := make(map[Shard]Rest, len(owned))
-	for _, o := range owned {
-		rest, known := c.inherited[o.Shard]
-		if !known {
-			rest = o.Rest
+	for i := range owned {
+		o := &owned[i]
+		if rest, known := c.inherited[o.Shard]; known {
+			o.Rest = rest
 		}
-		left[o.Shard] = rest
+		left[o.Shard] = o.Rest
 	}
 	c.inherited = left
 }

@@ -121,19 +121,19 @@ func (d *sending) send(finish context.Context, messages []Message) error {
 // other although the broker has taken others, is to blame.
 func (d *sending) suspect(part []Message) {
 	w, id := d.worker, part[0].RowID
-	if alone, aside := w.aside[id]; aside && len(part) == 1 {
+	if alone, aside := w.aside.get(id); aside && len(part) == 1 {
 		alone.lost++
-		w.aside[id] = alone
+		w.aside.set(id, alone)
 		w.hold(part[0].Key)
 		if alone.lost >= enoughLost && w.carried.After(alone.since) {
-			delete(w.aside, id)
+			w.aside.end(id)
 			d.refuse(part[0], "the connection was lost each time this message was sent, though others went through")
 		}
 		return
 	}
 	d.suspects.add(part)
 	if id, ok := d.suspects.single(); ok {
-		w.aside[id] = isolation{since: time.Now()}
+		w.aside.set(id, isolation{since: time.Now()})
 		d.suspects.clear()
 	}
 }

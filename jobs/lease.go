@@ -19,6 +19,8 @@ type Lease struct {
 
 func newLease(until time.Time) *Lease {
 	l := &Lease{until: until, onLoss: map[int]func(){}}
+	l.mu.Lock() // the timer of a lease that is over already fires at once
+	defer l.mu.Unlock()
 	l.timer = time.AfterFunc(time.Until(until), func() { l.lost() })
 	return l
 }

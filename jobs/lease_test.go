@@ -35,6 +35,19 @@ func TestLeaseEnds(t *testing.T) {
 	})
 }
 
+// A lease that was over before it began, as after a slow Join, is a lost one like any other.
+func TestLeaseThatIsOverAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 5000 {
+		bound, cancel := newLease(time.Now()).Bind(t.Context())
+		<-bound.Done()
+		if !errors.Is(context.Cause(bound), ErrFenced) {
+			t.Fatal(context.Cause(bound))
+		}
+		cancel()
+	}
+}
+
 // A process that was paused beyond its lease finds out by asking, before any timer of its has fired.
 func TestLeaseIsLookedAtBeforeItsTimer(t *testing.T) {
 	t.Parallel()

@@ -70,15 +70,20 @@ func (s *Service) Once(ctx context.Context) ([]Summary, error) {
 // ownAll ticks until the instance owns every worker of its jobs.
 func (s *Service) ownAll(ctx context.Context, m *membership, free turns) (Tick, error) {
 	for {
-		state, err := m.instance.Tick(ctx, false)
+		var state Tick
+		err := s.ask(ctx, m, func(call context.Context) (err error) {
+			state, err = m.instance.Tick(call, false)
+			return err
+		})
 		if err != nil {
 			return Tick{}, err
 		}
 		all := true
-		for _, job := range state.Jobs {
+		for i, job := range state.Jobs {
 			if job.Paused {
 				return Tick{}, &PausedError{job.Job}
 			}
+			s.crews[i].inherit(job.Owned)
 			all = all && len(job.Owned) == job.Workers && job.Next == 0 && !job.Hold
 		}
 		if all {
@@ -93,20 +98,35 @@ func (s *Service) ownAll(ctx context.Context, m *membership, free turns) (Tick, 
 	}
 }
 
+// ask makes a call to the database in the time of a tick. A lease that is over before there is an answer is a deadline.
+func (s *Service) ask(ctx context.Context, m *membership, call func(context.Context) error) error {
+	tick, cancel := s.tickTime(ctx, m)
+	defer cancel()
+	err := call(tick)
+	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(tick), ErrFenced) {
+		return fmt.Errorf("the lease was over before the database answered: %w", context.DeadlineExceeded)
+	}
+	return err
+}
+
 // settleAll settles and gives back what keeps changes of K waiting.
 func (s *Service) settleAll(ctx context.Context, m *membership, state Tick, free turns) error {
 	for i, job := range state.Jobs {
 		owned := slices.DeleteFunc(slices.Clone(job.Owned), func(o Owned) bool { return !o.GiveBack })
+		if len(owned) == 0 {
+			continue
+		}
 		problems := make([]error, len(owned))
 		var running sync.WaitGroup
 		for n := range owned {
 			running.Go(func() { problems[n] = s.settleWorker(ctx, m, s.Jobs[i], &owned[n], free) })
 		}
 		running.Wait()
-		if err := errors.Join(problems...); err != nil || len(owned) == 0 {
+		if err := errors.Join(problems...); err != nil {
 			return err
 		}
-		if err := m.instance.Release(ctx, job.Job, owned); err != nil {
+		err := s.ask(ctx, m, func(call context.Context) error { return m.instance.Release(call, job.Job, owned) })
+		if err != nil {
 			return err
 		}
 	}

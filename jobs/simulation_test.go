@@ -97,7 +97,7 @@ func (w *world) settle(t *testing.T, worker *Worker) *Worker {
 	for quiet := 0; quiet < enough && w.wrong == nil; quiet++ {
 		before := w.state()
 		outcome, err := worker.Pass(context.Background())
-		for id := range worker.aside {
+		for _, id := range worker.aside.ids() {
 			w.wasAside[id] = true
 		}
 		if err != nil && len(w.crashes) > 0 {

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -18,8 +19,8 @@ import (
 
 func TestMain(m *testing.M) {
 	code := testservers.Main(m)
-	if err := goleak.Find(testservers.IgnoreServers()); err != nil {
-		println(err.Error())
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
 	os.Exit(code)

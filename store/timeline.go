@@ -46,10 +46,8 @@ func (s *Source) checkTimeline(ctx context.Context, of int64) error {
 // pin notes which timeline the rows of this worker come from. jobs.ErrMoved: rows have come from another one before, and
 // what the worker remembers of their ids may be about other rows here.
 func (w *WorkerRows) pin(timeline int64) error {
-	if w.timeline == 0 {
-		w.timeline = timeline // before anything can be marked: MarkDone may run beside Fetch
-	}
-	if w.timeline != timeline {
+	w.timeline.CompareAndSwap(0, timeline) // before anything of it can be marked, which may run beside Fetch
+	if w.timeline.Load() != timeline {
 		return jobs.ErrMoved
 	}
 	return nil

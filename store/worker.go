@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -22,7 +23,8 @@ const (
 	dueHead   = 5
 )
 
-// WorkerRows is what one worker sees of its table and its failures: it implements jobs.Rows and jobs.Failures.
+// WorkerRows is what one worker sees of its table and its failures: it implements jobs.Rows and jobs.Failures, and what they
+// say of concurrent use holds for it.
 type WorkerRows struct {
 	source     *Source
 	shard      jobs.Shard
@@ -33,7 +35,7 @@ type WorkerRows struct {
 
 	memory memoryPool
 
-	timeline int64 // of the server that its rows came from; 0: there was none yet
+	timeline atomic.Int64 // of the server that its rows came from; 0: there was none yet, or the server does not tell
 }
 
 var (
@@ -131,9 +133,9 @@ func (w *WorkerRows) mark(ctx context.Context, statement string, ids []int64) er
 	}
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
-	marked, err := w.source.db.pool.Exec(ctx, statement, ids, ids[0], ids[len(ids)-1], w.timeline)
+	marked, err := w.source.db.pool.Exec(ctx, statement, ids, ids[0], ids[len(ids)-1], w.timeline.Load())
 	if err == nil && marked.RowsAffected() == 0 {
-		err = w.source.checkTimeline(ctx, w.timeline)
+		err = w.source.checkTimeline(ctx, w.timeline.Load())
 	}
 	if err != nil {
 		return w.failed("mark done", markError(err))
@@ -206,7 +208,7 @@ func (w *WorkerRows) Park(ctx context.Context, failures []jobs.Failure) error {
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
 	var owned bool
-	err := w.source.db.pool.QueryRow(ctx, w.source.park, parkArguments(w.shard, w.timeline, failures)...).Scan(&owned)
+	err := w.source.db.pool.QueryRow(ctx, w.source.park, parkArguments(w.shard, w.timeline.Load(), failures)...).Scan(&owned)
 	if err == nil && !owned {
 		err = jobs.ErrFenced
 	}

@@ -1,10 +1,12 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -384,5 +386,62 @@ func TestMarkDoneOnPartitions(t *testing.T) {
 	}
 	if left := column[int64](f, "select count(*) from own where sent_at is null and id % 2 <> 0"); left[0] != 0 {
 		t.Errorf("%d rows left", left[0])
+	}
+}
+
+// The stages of a pass use a worker's rows beside each other, also on a service that hides its log, where nobody can tell one
+// timeline from another. The race detector looks on.
+func TestStagesBesideEachOther(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(ownTable + `insert into own (id, payload) select i, 'p' || i from generate_series(1, 300) as i`)
+	role := f.role()
+	f.exec("revoke execute on function pg_current_wal_lsn() from public; grant usage on schema modulo to " + role +
+		"; grant all on all tables in schema modulo to " + role + "; grant all on own to " + role)
+	for _, url := range []string{f.url, f.as(role)} {
+		f.exec("update own set sent_at = null; delete from modulo.failures")
+		job := tableJob("own")
+		job.Batch = 100
+		source, _, err := open(t, store.Config{URL: url}).OpenSource(t.Context(), job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		worker := source.Worker(jobs.Shard{Of: 1})
+		batches := make([][]int64, 3)
+		for i := range batches { // as the fetch stage does: a batch is known to the others when the next one is fetched
+			first := int64(1 + 100*i)
+			batch, err := worker.Fetch(t.Context(), first)
+			if err != nil {
+				t.Fatal(err)
+			}
+			batches[i] = batch.IDs()
+		}
+		problems := make([]error, 4)
+		var stages sync.WaitGroup
+		stages.Go(func() {
+			for _, ids := range batches {
+				batch, err := worker.Fetch(t.Context(), ids[0])
+				problems[0] = errors.Join(problems[0], err)
+				if err == nil && batch.Free != nil {
+					batch.Free()
+				}
+				_, _, err = worker.Due(t.Context(), jobs.FirstID)
+				problems[0] = errors.Join(problems[0], err)
+			}
+		})
+		stages.Go(func() {
+			problems[1] = worker.Park(t.Context(), []jobs.Failure{{RowID: batches[0][0], Attempts: 1, RetryAfter: soon, Class: jobs.ClassRefused}})
+		})
+		stages.Go(func() { problems[2] = worker.MarkDone(t.Context(), batches[1]) })
+		stages.Go(func() {
+			problems[3] = worker.Park(t.Context(), []jobs.Failure{{RowID: batches[2][0], Class: jobs.ClassUnmarkable, Delivered: true}})
+		})
+		stages.Wait()
+		if err := errors.Join(problems...); err != nil {
+			t.Fatal(err)
+		}
+		if done := column[int64](f, "select count(*) from own where sent_at is not null"); done[0] != 100 {
+			t.Errorf("%d rows are done, want 100", done[0])
+		}
 	}
 }

@@ -154,7 +154,7 @@ func (s *service) tables() map[string]monitor.Table {
 	return tables
 }
 
-// stoppedEarly is the error of a command that a signal ended before it could begin.
+// stoppedEarly is err, or the signal that ended ctx if one did: whatever that broke off, it decides the exit code.
 func stoppedEarly(ctx context.Context, err error) error {
 	if cause, ok := errors.AsType[signalled](context.Cause(ctx)); ok {
 		return cause

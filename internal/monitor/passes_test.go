@@ -18,6 +18,8 @@ import (
 
 // history are the entries since the last call, as "worker passes result sent/failed: problem".
 func (n *notebook) history() (lines []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for _, p := range n.passes {
 		lines = append(lines, fmt.Sprintf("%s/%d %d %s %d/%d: %s", p.Job, p.Number, p.Passes, p.Result, p.Sent, p.Failed, p.Problem))
 	}
@@ -55,10 +57,10 @@ func TestTellPasses(t *testing.T) {
 		m.Passed(orders, jobs.Outcome{}, gone)
 		m.Passed(nightly, jobs.Outcome{}, gone)
 		m.Passed(nightly, jobs.Outcome{}, errors.New("still no broker"))
-		notes.away = true
+		notes.set(func(n *notebook) { n.away = true })
 		step(5 * time.Second)
 		m.Passed(orders, jobs.Outcome{}, gone)
-		notes.away = false
+		notes.set(func(n *notebook) { n.away = false })
 		step(5*time.Second, "nightly/0 2 ended early 0/0: still no broker", "orders/0 2 ended early 0/0: no broker", "orders/0 3 complete 27/3: ")
 		m.Due("nightly")
 		step(5*time.Second, "nightly/0 1 missed 0/0: the pass before was still under way, or tried again")

@@ -16,6 +16,7 @@ import (
 
 // notebook takes notes, unless it is away.
 type notebook struct {
+	mu     sync.Mutex
 	away   bool
 	slow   bool // does not answer in time, and does not give up at once either
 	silent bool // takes notes of progress, but its answers get lost
@@ -25,12 +26,21 @@ type notebook struct {
 	pruned int
 }
 
+// set changes how it behaves from now on.
+func (n *notebook) set(change func(*notebook)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change(n)
+}
+
 func (n *notebook) NoteProgress(ctx context.Context, list []store.WorkerProgress) error {
 	if n.slow {
 		<-ctx.Done()
 		time.Sleep(time.Millisecond)
 		return ctx.Err()
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.away {
 		return errors.New("away")
 	}
@@ -42,6 +52,8 @@ func (n *notebook) NoteProgress(ctx context.Context, list []store.WorkerProgress
 }
 
 func (n *notebook) NotePasses(_ context.Context, list []store.Pass) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.away || n.denied {
 		return errors.New("away")
 	}
@@ -50,12 +62,16 @@ func (n *notebook) NotePasses(_ context.Context, list []store.Pass) error {
 }
 
 func (n *notebook) PrunePasses(context.Context) (more bool, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.pruned++
 	return n.pruned < 3, nil
 }
 
 // told are the notes of one worker since the last call.
 func (n *notebook) told(id jobs.WorkerID) (lines []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for _, p := range n.list {
 		if p.Job == id.Job && p.Number == id.Number {
 			lines = append(lines, fmt.Sprintf("%d done, %.0f/s, pass %d/%d, %q", p.Done, p.Rate, p.PassDone, p.PassFailed, p.Problem))
@@ -100,11 +116,11 @@ func TestTell(t *testing.T) {
 		step(5*time.Second, `0 done, 0/s, pass 50/1, ""`) // the rate is over; a pass without rows is no news
 		step(10 * time.Second)
 		step(5*time.Second, `0 done, 0/s, pass 50/1, ""`) // it is alive
-		notes.away = true
+		notes.set(func(n *notebook) { n.away = true })
 		m.Did(orders, jobs.StepMark, 7, time.Second, nil)
 		m.Passed(orders, jobs.Outcome{}, errors.New("no broker"))
 		step(5 * time.Second)
-		notes.away = false
+		notes.set(func(n *notebook) { n.away = false })
 		step(5*time.Second, `7 done, 1/s, pass 0/0, "no broker"`, `0 done, 0/s, pass 0/0, "no broker"`) // as it was then, and is now
 		m.Did(orders, jobs.StepMark, 3, time.Second, nil)
 		m.Left()
@@ -120,13 +136,13 @@ func TestTell(t *testing.T) {
 		m.Left()
 		m.Ticked(tick(""))
 		m.Did(orders, jobs.StepMark, 4, time.Second, nil)
-		notes.away = true
+		notes.set(func(n *notebook) { n.away = true })
 		m.Left()
 		step(5 * time.Second)
 		m.Ticked(tick(""))
 		m.Did(orders, jobs.StepMark, 6, time.Second, nil)
 		m.Left()
-		notes.away = false
+		notes.set(func(n *notebook) { n.away = false })
 		step(5*time.Second, `6 done, 0/s, pass 0/0, ""`, `6 done, 0/s, pass 0/0, ""`) // of three times that it was ours
 		m.Ticked(tick(""))
 		m.Did(orders, jobs.StepMark, 2, time.Second, nil)
@@ -148,7 +164,7 @@ func TestTellAfterDoubt(t *testing.T) {
 		time.Sleep(progressInterval)
 		synctest.Wait()
 		m.Left()
-		notes.silent = false
+		notes.set(func(n *notebook) { n.silent = false })
 		time.Sleep(progressInterval)
 		end()
 		counted, last := int64(0), time.Time{}
