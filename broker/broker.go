@@ -25,7 +25,7 @@ type Broker interface {
 	String() string
 }
 
-// Config says which broker to use and how. Zero durations and counts stand for the defaults.
+// Config says which broker to use and how. Zero durations and counts stand for the defaults of stomp.Config.
 type Config struct {
 	// URL is one address or several, separated by commas and tried in turn: stomp://user:password@host:61613 or
 	// stomp+tls://host:61612. Special characters in a login are percent-encoded.
@@ -36,21 +36,19 @@ type Config struct {
 	// VirtualHost is the part of the broker to use: RabbitMQ's vhost. Default "/"; ActiveMQ ignores it.
 	VirtualHost string
 
-	// Heartbeat is how often either side shows that it is alive. Default 5s; negative: never.
+	// Heartbeat is how often either side shows that it is alive; negative: never.
 	Heartbeat      time.Duration
-	DialTimeout    time.Duration // TCP, per host; default 5s
-	ConnectTimeout time.Duration // TLS and login, per host; default 10s
-	WriteTimeout   time.Duration // without the broker taking a byte more; default 10s
-	ReceiptTimeout time.Duration // without an answer to what was sent; default 30s
+	ConnectTimeout time.Duration // TLS and login, per host
+	ReceiptTimeout time.Duration // without an answer to what was sent
 
 	// Confirm is how messages are confirmed: auto (the default), transaction or receipt.
 	Confirm string
-	// Window is how many messages may be unanswered with Confirm receipt. Default 256; 1 sends one by one.
+	// Window is how many messages may be unanswered with Confirm receipt; 1 sends one by one.
 	Window int
 	// KeepPrefix leaves "/queue/" and "/topic/" in the destinations on Artemis, for acceptors that know them as
 	// anycastPrefix and multicastPrefix.
 	KeepPrefix bool
-	// TokenPrefix begins the names of the queues that hold the workers' tokens. Default "modulo.token.".
+	// TokenPrefix begins the names of the queues that hold the workers' tokens.
 	TokenPrefix string
 }
 
@@ -73,9 +71,7 @@ func newSTOMP(cfg Config, addresses []address) (Broker, error) {
 	settings := stomp.Config{
 		VirtualHost:    cfg.VirtualHost,
 		Heartbeat:      cfg.Heartbeat,
-		DialTimeout:    cfg.DialTimeout,
 		ConnectTimeout: cfg.ConnectTimeout,
-		WriteTimeout:   cfg.WriteTimeout,
 		ReceiptTimeout: cfg.ReceiptTimeout,
 		Confirm:        stomp.Confirm(cfg.Confirm),
 		Window:         cfg.Window,

@@ -9,8 +9,8 @@ import (
 const (
 	// DefaultMaxBody is the largest message body unless the job says otherwise, in bytes.
 	DefaultMaxBody = 10 << 20
-	// LargestMaxBody is what ActiveMQ takes in one frame by default (wireFormat.maxFrameSize), in bytes.
-	LargestMaxBody = 100 << 20
+	// largestMaxBody is what ActiveMQ takes in one frame by default (wireFormat.maxFrameSize), in bytes.
+	largestMaxBody = 100 << 20
 )
 
 var jobName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
@@ -38,7 +38,7 @@ func (j *Job) Check() error {
 	wrong(j.Ordered && j.Source.ShardBy == "", "ordered: needs source.shard_by, the column within which order is kept")
 	wrong(j.Retry.MaxAttempts < 1, "retry.max_attempts: %d is less than 1", j.Retry.MaxAttempts)
 	wrong(j.Retry.MinBackoff <= 0 || j.Retry.MaxBackoff < j.Retry.MinBackoff, "retry.backoff: %s..%s is not a range", j.Retry.MinBackoff, j.Retry.MaxBackoff)
-	wrong(j.Message.MaxBody < 1 || j.Message.MaxBody > LargestMaxBody, "message.max_body: %d is not within 1 and %d bytes", j.Message.MaxBody, LargestMaxBody)
+	wrong(j.Message.MaxBody < 1 || j.Message.MaxBody > largestMaxBody, "message.max_body: %d is not within 1 and %d bytes", j.Message.MaxBody, largestMaxBody)
 	payload, kinds := j.Message.Payload, 0
 	for _, set := range []bool{payload.Row, payload.Column != "", payload.SQL != ""} {
 		if set {

@@ -63,7 +63,7 @@ func (w *Worker) park(finish context.Context, failures []Failure, outcome *Outco
 	outcome.Failed += len(failures)
 	for i := range failures {
 		f := &failures[i]
-		w.Observer.Failed(w.id, f.Class, 1)
+		w.Observer.Failed(w.id, f.Class)
 		w.Log.Warn().Int64("row_id", f.RowID).Str("event_id", f.EventID).Str("class", string(f.Class)).
 			Str("reason", f.Reason).Int("attempts", f.Attempts).Dur("retry_after_ms", f.RetryAfter).Msg("row failed")
 	}
@@ -272,7 +272,7 @@ func (w *Worker) forgetDoubts(messages []Message) (repeats int) {
 	for i := range messages {
 		if fault, doubtful := w.doubtful[messages[i].RowID]; doubtful {
 			delete(w.doubtful, messages[i].RowID)
-			w.Observer.Repeated(w.id, fault, 1)
+			w.Observer.Repeated(w.id, fault)
 			repeats++
 		}
 	}

@@ -47,8 +47,8 @@ func TestDenied(t *testing.T) {
 					return denied
 				}
 				failed := d.publishPart(t.Context(), []Message{{RowID: 1, Destination: "/queue/test"}})
-				var published *PublishError
-				if errors.As(failed, &published) != (c.fault == FaultConfiguration) || published != nil && published.Fault != c.fault {
+				published, is := errors.AsType[*PublishError](failed)
+				if is != (c.fault == FaultConfiguration) || is && published.Fault != c.fault {
 					t.Errorf("publish: %v", failed)
 				}
 				want(t, "refused rows", len(d.refused), c.attempts)

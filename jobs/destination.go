@@ -14,9 +14,12 @@ const DefaultDestinations = "/queue/*"
 // plainName is a name that has no meaning to a broker besides itself: no wildcards, lists, options or paths.
 const plainName = `[A-Za-z0-9._-]{1,200}`
 
+// TokenPrefix begins the names of the queues that hold the workers' tokens, unless an operator wants another one.
+const TokenPrefix = "modulo.token."
+
 // reservedNames begin names that a pattern never matches, besides MessageSpec.Reserved: the broker or Modulo itself
 // gives them a meaning.
-var reservedNames = []string{"activemq.", "modulo.token."}
+var reservedNames = []string{"activemq.", TokenPrefix}
 
 // destinationPattern is an entry of MessageSpec.Allow: literal text with "*" for a plain name. Text without a "*" is
 // compared as it is, so that an operator can allow any one destination.

@@ -14,14 +14,14 @@ type Observer interface {
 	// Confirmed tells of messages that have just got their receipt.
 	Confirmed(w WorkerID, messages []Message)
 
-	// Repeated tells of rows that are sent again, because this fault left open what became of them.
-	Repeated(w WorkerID, after Fault, rows int)
+	// Repeated tells of a row that is sent again, because this fault left open what became of it.
+	Repeated(w WorkerID, after Fault)
 
 	// SetBack tells that the broker has lost transactions of the worker that it had confirmed.
 	SetBack(w WorkerID, transactions int64)
 
-	// Failed tells of rows that were refused for themselves, once they have their record.
-	Failed(w WorkerID, class Class, rows int)
+	// Failed tells of a row that was refused for itself, once it has its record.
+	Failed(w WorkerID, class Class)
 }
 
 // InstanceObserver is told what an instance learns of the database. What holds for an Observer holds for it.
@@ -67,9 +67,9 @@ type unobserved struct{}
 func (unobserved) Did(WorkerID, Step, int, time.Duration, error) {}
 func (unobserved) Passed(WorkerID, Outcome, error)               {}
 func (unobserved) Confirmed(WorkerID, []Message)                 {}
-func (unobserved) Repeated(WorkerID, Fault, int)                 {}
+func (unobserved) Repeated(WorkerID, Fault)                      {}
 func (unobserved) SetBack(WorkerID, int64)                       {}
-func (unobserved) Failed(WorkerID, Class, int)                   {}
+func (unobserved) Failed(WorkerID, Class)                        {}
 func (unobserved) Asked(error)                                   {}
 func (unobserved) Ticked(Tick)                                   {}
 func (unobserved) Due(string)                                    {}

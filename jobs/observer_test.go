@@ -26,10 +26,10 @@ func (t *totals) Did(_ WorkerID, step Step, rows int, _ time.Duration, err error
 	}
 }
 
-func (t *totals) Repeated(_ WorkerID, _ Fault, rows int) {
+func (t *totals) Repeated(_ WorkerID, _ Fault) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
-	t.told.Repeated += rows
+	t.told.Repeated++
 }
 
 func (t *totals) SetBack(_ WorkerID, transactions int64) {
@@ -38,10 +38,10 @@ func (t *totals) SetBack(_ WorkerID, transactions int64) {
 	t.setBack += transactions
 }
 
-func (t *totals) Failed(_ WorkerID, _ Class, rows int) {
+func (t *totals) Failed(_ WorkerID, _ Class) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
-	t.told.Failed += rows
+	t.told.Failed++
 }
 
 func (t *totals) Passed(_ WorkerID, outcome Outcome, _ error) {

@@ -11,8 +11,8 @@ import (
 	"github.com/go-co-op/gocron/v2"
 )
 
-// MinEvery bounds how often a schedule may trigger.
-const MinEvery = 10 * time.Millisecond
+// minEvery bounds how often a schedule may trigger.
+const minEvery = 10 * time.Millisecond
 
 // Schedule says when passes begin: at intervals, or at the times of a cron expression in a time zone.
 type Schedule struct {
@@ -25,8 +25,8 @@ func (s Schedule) check() error {
 	switch {
 	case (s.Every != 0) == (s.Cron != ""):
 		return errors.New("schedule: needs either every or cron")
-	case s.Cron == "" && s.Every < MinEvery:
-		return fmt.Errorf("every: %s is less than %s", s.Every, MinEvery)
+	case s.Cron == "" && s.Every < minEvery:
+		return fmt.Errorf("every: %s is less than %s", s.Every, minEvery)
 	case s.Cron == "" && s.Timezone != "":
 		return errors.New("timezone: goes with cron only")
 	case s.Cron == "":

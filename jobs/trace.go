@@ -9,8 +9,8 @@ type Tracer interface {
 }
 
 const (
-	// MaxLinks is how many trace contexts of its rows a span keeps.
-	MaxLinks = 128
+	// maxLinks is how many trace contexts of its rows a span keeps.
+	maxLinks = 128
 	// maxSpans bounds the spans of a batch: one that the broker refuses is sent in ever smaller parts.
 	maxSpans = 32
 )
@@ -30,7 +30,7 @@ type Span struct {
 	// Destination is where all the messages of a StepPublish went; empty if they went to several.
 	Destination string
 	// Links are the trace contexts that the rows of a StepPublish brought along as headers; Unlinked counts those beyond
-	// MaxLinks.
+	// maxLinks.
 	Links    []TraceContext
 	Unlinked int
 }
@@ -74,7 +74,7 @@ func (t *BatchTrace) sent(messages []Message, began time.Time, err error) {
 		context := traceContext(messages[i].Headers)
 		switch {
 		case context.Parent == "":
-		case len(s.Links) < MaxLinks:
+		case len(s.Links) < maxLinks:
 			s.Links = append(s.Links, context)
 		default:
 			s.Unlinked++

@@ -66,7 +66,7 @@ func TestBatchesAreTraced(t *testing.T) {
 func TestSpansLinkTheirRows(t *testing.T) {
 	t.Parallel()
 	w := &Worker{WorkerConfig: WorkerConfig{Tracer: &recorder{}}}
-	messages := make([]Message, MaxLinks+7)
+	messages := make([]Message, maxLinks+7)
 	for i := range messages {
 		messages[i] = Message{Destination: "/queue/a", Headers: []Header{
 			{"type", []byte("x")}, {"traceparent", fmt.Appendf(nil, "parent %d", i)}, {"tracestate", []byte("state")},
@@ -76,7 +76,7 @@ func TestSpansLinkTheirRows(t *testing.T) {
 	trace := w.trace(len(messages))
 	trace.sent(messages, time.Now(), nil)
 	s := trace.Spans[0]
-	if len(s.Links) != MaxLinks || s.Unlinked != 6 || s.Links[3] != (TraceContext{"parent 4", "state"}) || s.Destination != "/queue/a" {
+	if len(s.Links) != maxLinks || s.Unlinked != 6 || s.Links[3] != (TraceContext{"parent 4", "state"}) || s.Destination != "/queue/a" {
 		t.Errorf("%d links, %d unlinked, %q, %q", len(s.Links), s.Unlinked, s.Links[3], s.Destination)
 	}
 	messages[1].Destination = "/queue/b"

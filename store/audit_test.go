@@ -68,18 +68,16 @@ func TestAudit(t *testing.T) {
 	must(by.Trigger(ctx, "orders"))
 	must(by.ResetTokens(ctx, "orders", nil, false))
 	must(by.ChangeWorkers(ctx, store.WorkersChange{Job: "orders", Workers: 8, IfGeneration: 1}))
-	var changing *store.ChangingError
-	if _, err := by.ChangeWorkers(ctx, store.WorkersChange{Job: "orders", Workers: 9}); !errors.As(err, &changing) {
+	if _, err := by.ChangeWorkers(ctx, store.WorkersChange{Job: "orders", Workers: 9}); !isA[*store.ChangingError](err) {
 		t.Errorf("got %v", err)
 	}
-	var generation *store.GenerationError
-	if _, err := by.ChangeWorkers(ctx, store.WorkersChange{Job: "orders", Workers: 9, IfGeneration: 4}); !errors.As(err, &generation) {
+	if _, err := by.ChangeWorkers(ctx, store.WorkersChange{Job: "orders", Workers: 9, IfGeneration: 4}); !isA[*store.GenerationError](err) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := by.AbortChange(ctx, store.WorkersChange{Job: "orders", Workers: 7}); !errors.As(err, &changing) {
+	if _, err := by.AbortChange(ctx, store.WorkersChange{Job: "orders", Workers: 7}); !isA[*store.ChangingError](err) {
 		t.Errorf("somebody else's change was taken back: %v", err)
 	}
-	if _, err := by.AbortChange(ctx, store.WorkersChange{Job: "orders", IfGeneration: 4}); !errors.As(err, &generation) {
+	if _, err := by.AbortChange(ctx, store.WorkersChange{Job: "orders", IfGeneration: 4}); !isA[*store.GenerationError](err) {
 		t.Errorf("got %v", err)
 	}
 	must(by.AbortChange(ctx, store.WorkersChange{Job: "orders", Workers: 8, IfGeneration: 1}))
@@ -194,8 +192,8 @@ func TestRepairInChunks(t *testing.T) {
 	f := newFixture(t)
 	f.manyFailures(5000)
 	by, wrong := f.As(operator), 4999
-	var count *store.CountError
-	if _, err := by.BeginRepair(t.Context(), store.RepairRetry, store.FailureFilter{Job: "job"}, &wrong); !errors.As(err, &count) || count.Have != 5000 {
+	_, err := by.BeginRepair(t.Context(), store.RepairRetry, store.FailureFilter{Job: "job"}, &wrong)
+	if count, ok := errors.AsType[*store.CountError](err); !ok || count.Have != 5000 {
 		t.Errorf("got %v", err)
 	}
 	expect := 1665

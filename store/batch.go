@@ -20,6 +20,9 @@ const (
 	// jobBytes is what the workers of a job may hold of rows in memory, two batches each: one on its way to the broker, and
 	// the next one. The more workers there are, the smaller their batches.
 	jobBytes = 32 << 20
+	// mostBatchBytes is where a batch stops although there are more rows: bytes of payload, key and fields, and rowOverhead.
+	// A batch has at least one row.
+	mostBatchBytes = 4 << 20
 	// minBatchBytes is where a batch does not get smaller.
 	minBatchBytes = 64 << 10
 	// rowOverhead is what a row takes in memory besides its values, as a row and as a message.

@@ -300,9 +300,9 @@ func (d *drain) Did(_ jobs.WorkerID, step jobs.Step, rows int, took time.Duratio
 
 func (d *drain) Passed(jobs.WorkerID, jobs.Outcome, error) {}
 func (d *drain) Confirmed(jobs.WorkerID, []jobs.Message)   {}
-func (d *drain) Repeated(jobs.WorkerID, jobs.Fault, int)   {}
+func (d *drain) Repeated(jobs.WorkerID, jobs.Fault)        {}
 func (d *drain) SetBack(jobs.WorkerID, int64)              {}
-func (d *drain) Failed(jobs.WorkerID, jobs.Class, int)     {}
+func (d *drain) Failed(jobs.WorkerID, jobs.Class)          {}
 
 // willing is a broker that confirms everything at once.
 type willing struct{}

@@ -192,8 +192,8 @@ func (c *sourceCheck) explain(ctx context.Context, where, statement string, args
 	ctx, cancel := c.db.bounded(ctx)
 	defer cancel()
 	_, err := c.db.pool.Exec(ctx, "explain "+statement, append([]any{pgx.QueryExecModeExec}, args...)...)
-	var refused *pgconn.PgError
-	if !errors.As(err, &refused) || IsUnreachable(err) {
+	refused, answered := errors.AsType[*pgconn.PgError](err)
+	if !answered || IsUnreachable(err) {
 		return err
 	}
 	if refused.Code == codeInsufficientPrivilege {

@@ -27,7 +27,7 @@ func TestPoolConfig(t *testing.T) {
 			t.Errorf("%s: no check for a read-only server, or no connect timeout", url)
 		}
 	}
-	config, err := poolConfig(Config{URL: "postgres://u@h/d?target_session_attrs=any&application_name=mine&connect_timeout=7", ApplicationName: "x"})
+	config, err := poolConfig(Config{URL: "postgres://u@h/d?target_session_attrs=any&application_name=mine&connect_timeout=7"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,16 +32,15 @@ func IsUnreachable(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return false
 	}
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		class := pgErr.Code[:min(2, len(pgErr.Code))]
 		return class == "08" || class == "28" || class == "3D" ||
 			class == "57" && pgErr.Code != codeQueryCanceled ||
 			pgErr.Code == codeTooManyConnections || pgErr.Code == codeReadOnlyTransaction
 	}
-	var connectErr *pgconn.ConnectError
-	var netErr *net.OpError // net.Error would take in the errors of files
-	return errors.As(err, &connectErr) || errors.As(err, &netErr) || pgconn.Timeout(err) || pgconn.SafeToRetry(err) ||
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	_, network := errors.AsType[*net.OpError](err) // net.Error would take in the errors of files
+	return connecting || network || pgconn.Timeout(err) || pgconn.SafeToRetry(err) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, pgconn.ErrConnClosed) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
@@ -72,8 +71,8 @@ var environmentClasses = []string{
 
 // markError tells a row's fault from the database's.
 func markError(err error) error {
-	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) || len(pgErr.Code) != 5 {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || len(pgErr.Code) != 5 {
 		return err
 	}
 	if slices.Contains(environmentClasses, pgErr.Code[:2]) {
@@ -83,8 +82,8 @@ func markError(err error) error {
 }
 
 func hasCode(err error, codes ...string) bool {
-	var pgErr *pgconn.PgError
-	return errors.As(err, &pgErr) && slices.Contains(codes, pgErr.Code)
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && slices.Contains(codes, pgErr.Code)
 }
 
 // explainConnect adds what to do where the bare answer is a riddle.
@@ -100,8 +99,8 @@ func explainConnect(err error) error {
 
 // unparsable says why a connection string was not understood, without any part of it: a password may be anywhere.
 func unparsable(err error) string {
-	var parseErr *pgconn.ParseConfigError
-	if !errors.As(err, &parseErr) || parseErr.Unwrap() != nil {
+	parseErr, ok := errors.AsType[*pgconn.ParseConfigError](err)
+	if !ok || parseErr.Unwrap() != nil {
 		return "not understood; expected postgres://user:password@host:5432/name?sslmode=verify-full or key=value pairs, " +
 			"with special characters in a URL encoded, as in %40 for @"
 	}

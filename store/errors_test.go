@@ -37,8 +37,7 @@ func TestErrorClasses(t *testing.T) {
 		"XX000": {},
 	} {
 		err := fmt.Errorf("mark: %w", &pgconn.PgError{Code: code})
-		var refused *jobs.MarkRefused
-		if got := errors.As(markError(err), &refused); got != want.row {
+		if _, got := errors.AsType[*jobs.MarkRefused](markError(err)); got != want.row {
 			t.Errorf("%s: a row's fault: %v", code, got)
 		}
 		if got := IsUnreachable(err); got != want.unreachable {

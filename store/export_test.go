@@ -31,6 +31,16 @@ func OwnershipSQL() map[string]string {
 	}
 }
 
+// Ping says whether the database answers.
+func (db *DB) Ping(ctx context.Context) error {
+	ctx, cancel := db.bounded(ctx)
+	defer cancel()
+	return db.pool.Ping(ctx)
+}
+
+// LimitBatches makes the batches of sources that are opened from now on stop at fewer bytes.
+func (db *DB) LimitBatches(bytes int) { db.batchBytes = bytes }
+
 // NextEpoch draws a number greater than all drawn before.
 func (db *DB) NextEpoch(ctx context.Context) (int64, error) {
 	ctx, cancel := db.bounded(ctx)

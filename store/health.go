@@ -2,17 +2,13 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-
-	"modulo/jobs"
 )
 
 // ServerState is what matters of a database server besides the tables.
@@ -72,70 +68,6 @@ func (db *DB) Server(ctx context.Context) (s ServerState, err error) {
 		}
 	}
 	return s, wrap("look at the server", err)
-}
-
-// missingRightsSQL leaves out the record of migrations, tables that are not ours, and of modulo.outbox, which is the table of a
-// job, what OpenSource looks at. Rows of the audit and of the outbox are deleted by retention only: $1 are the tables where it does so.
-const missingRightsSQL = `select m.needed, quote_ident(current_user) from (
-select c.relname, string_agg(p.name, ', ' order by p.n) || ' on modulo.' || c.relname as needed
-from pg_class as c, unnest(array['select', 'insert', 'update', 'delete']) with ordinality as p (name, n)
-where c.relnamespace = 'modulo'::regnamespace and c.relkind in ('r', 'p')
-  and c.relname in ('jobs', 'instances', 'workers', 'failures', 'tokens', 'audit', 'progress', 'retention', 'passes', 'outbox')
-  and (p.name <> 'delete' or c.relname not in ('audit', 'progress', 'retention', 'outbox') or c.relname = any($1::text[]))
-  and (p.name = 'delete' or c.relname <> 'outbox') and not has_table_privilege(c.oid, p.name)
-group by c.relname
-union all
-select null, 'usage on sequence modulo.epoch' where not ` + mayNumberSQL + `
-) as m order by m.relname nulls last`
-
-// mayNumberSQL says whether the role may give out epochs. To plan a statement that does so needs no right.
-const mayNumberSQL = `has_sequence_privilege('modulo.epoch', 'usage, update')`
-
-// MissingRight is a right that the role lacks, as in "insert, update on modulo.audit", and the statement that grants it.
-type MissingRight struct{ Right, Grant string }
-
-// MissingRights are what the role lacks on tables and sequence of the schema; retention says of which kinds of rows (done,
-// audit) it is to delete the old ones. Other rights on the tables of jobs are what OpenSource looks at.
-func (db *DB) MissingRights(ctx context.Context, retention []string) ([]MissingRight, error) {
-	ctx, cancel := db.bounded(ctx)
-	defer cancel()
-	var swept []string
-	for _, kind := range retention {
-		switch kind {
-		case kindDone:
-			swept = append(swept, "outbox")
-		case kindAudit:
-			swept = append(swept, "audit")
-		}
-	}
-	rows, err := db.pool.Query(ctx, missingRightsSQL, swept)
-	if err != nil {
-		return nil, fmt.Errorf("look at rights: %w", err)
-	}
-	missing, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (m MissingRight, err error) {
-		var role string
-		err = row.Scan(&m.Right, &role)
-		m.Grant = "grant " + m.Right + " to " + role
-		return m, err
-	})
-	return missing, wrap("look at rights", err)
-}
-
-// CheckEpochs returns a *Problem if the role may not number owners, which whoever runs workers has to, and nobody else.
-func (db *DB) CheckEpochs(ctx context.Context) error {
-	ctx, cancel := db.bounded(ctx)
-	defer cancel()
-	may, role := false, ""
-	if err := db.pool.QueryRow(ctx, "select "+mayNumberSQL+", current_user").Scan(&may, &role); err != nil {
-		return fmt.Errorf("look at rights: %w", err)
-	}
-	if may {
-		return nil
-	}
-	return &Problem{
-		Where: "rights", What: "role " + role + " may not use sequence modulo.epoch",
-		Do: "grant usage on sequence modulo.epoch to " + quoteName(role) + "; `modulo doctor` says what else is missing",
-	}
 }
 
 // beyond is how far a time lies outside of an interval.
@@ -223,66 +155,11 @@ func (s *Source) Wear(ctx context.Context) (w Wear, err error) {
 // Plan names the indexes by which the fetch reads pending rows in order; none: it sorts, or reads the whole table. The
 // statement is planned and not run.
 func (s *Source) Plan(ctx context.Context) (indexes []string, err error) {
-	check := &sourceCheck{db: s.db, table: s.table}
-	err = check.rolledBack(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.db.rolledBack(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		plan, err := orderedPlan(ctx, tx, s)
-		if err != nil {
-			return err
-		}
-		scans, sorted := plan.scans()
-		for _, scan := range scans {
-			if scan.Index == "" || sorted {
-				indexes = nil
-				return nil
-			}
-			indexes = append(indexes, scan.Index)
-		}
-		return nil
+		indexes, _ = plan.indexes()
+		return err
 	})
 	slices.Sort(indexes)
 	return slices.Compact(indexes), wrap("plan of "+s.sql.job, err)
-}
-
-// Check tells what keeps inserts from waking the workers, without changing it: a *Problem for each table whose trigger is
-// missing or disabled, and what Listen would fail with.
-func (w *Wakeups) Check(ctx context.Context) error {
-	problems := w.eachTable(func(job *jobs.Job) error {
-		t, err := w.db.lookUpTrigger(ctx, job.Source.Table)
-		if err == nil && !t.enabled {
-			err = t.problem()
-		}
-		return err
-	})
-	if len(w.Jobs) > 0 {
-		problems = append(problems, w.hear(ctx))
-	}
-	return errors.Join(problems...)
-}
-
-// hear listens for a notification of its own, once.
-func (w *Wakeups) hear(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*w.Patience)
-	defer cancel()
-	defer w.session.close(ctx)
-	err := w.session.use(ctx, func(conn *pgx.Conn) error {
-		if err := w.subscribe(ctx, conn); err != nil {
-			return err
-		}
-		proof := "proof " + uuid.NewString()
-		if err := w.notify(ctx, proof); err != nil {
-			return err
-		}
-		ctx, cancel := context.WithTimeoutCause(ctx, w.Patience, ErrDeaf)
-		defer cancel()
-		for {
-			notification, err := conn.WaitForNotification(ctx)
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if err != nil || notification.Payload == proof {
-				return err
-			}
-		}
-	})
-	return wrap("listen", err)
 }

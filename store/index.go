@@ -20,7 +20,7 @@ func (c *sourceCheck) index(ctx context.Context, s *Source) error {
 		return nil
 	}
 	served := false
-	err := c.rolledBack(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err := c.db.rolledBack(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		plan, err := orderedPlan(ctx, tx, s)
 		if err != nil {
 			return err
@@ -92,6 +92,18 @@ func (n planNode) scans() (scans []planNode, sorted bool) {
 	return scans, sorted
 }
 
+// indexes are those by which the plan reads the source table in order. It is not ordered if it sorts, or reads a table whole.
+func (n planNode) indexes() (names []string, ordered bool) {
+	scans, sorted := n.scans()
+	for _, scan := range scans {
+		if scan.Index == "" || sorted {
+			return nil, false
+		}
+		names = append(names, scan.Index)
+	}
+	return names, !sorted
+}
+
 // servedBy says whether every index of the plan holds little else than pending rows: it has a condition, or columns
 // before the id.
 func (c *sourceCheck) servedBy(ctx context.Context, tx pgx.Tx, plan planNode) (bool, error) {
@@ -101,16 +113,9 @@ join pg_class as x on x.oid = i.indexrelid
 join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
 where x.relname = any($1::text[]) and a.attname = $2 and i.indpred is null
   and (i.indrelid = $3 or i.indrelid in (select p.relid from pg_partition_tree($3) as p))`
-	scans, sorted := plan.scans()
-	if sorted {
+	names, ordered := plan.indexes()
+	if !ordered {
 		return false, nil
-	}
-	var names []string
-	for _, scan := range scans {
-		if scan.Index == "" {
-			return false, nil
-		}
-		names = append(names, scan.Index)
 	}
 	var wholly int
 	err := tx.QueryRow(ctx, whollySQL, names, c.job.Source.ID, c.table.oid).Scan(&wholly)
@@ -119,7 +124,7 @@ where x.relname = any($1::text[]) and a.attname = $2 and i.indpred is null
 
 // indexable says whether an index can have the criteria as its condition, by trying it on an empty copy.
 func (c *sourceCheck) indexable(ctx context.Context, s *Source) (bool, error) {
-	err := c.rolledBack(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err := c.db.rolledBack(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "create temporary table modulo_trial (like "+s.sql.table+")"); err != nil {
 			return err
 		}

@@ -108,9 +108,9 @@ func (db *DB) migrate(ctx context.Context, run func(*goose.Provider) error) erro
 		return explainConnect(err)
 	}
 	// An older binary knows no way back from what a newer one has done, and has nothing to add.
-	var schema *SchemaError
-	if err := db.CheckSchema(ctx); errors.As(err, &schema) && schema.State == SchemaNewer {
-		return err
+	misfit := db.CheckSchema(ctx)
+	if schema, ok := errors.AsType[*SchemaError](misfit); ok && schema.State == SchemaNewer {
+		return misfit
 	}
 	// goose's locker counts its tries over its whole life: a new one for the second use.
 	if locker, err = sessionLocker(); err != nil {

@@ -148,8 +148,8 @@ func TestCheckSchema(t *testing.T) {
 	check := func(f *fixture, want store.SchemaState, sentence string) {
 		t.Helper()
 		err := f.CheckSchema(t.Context())
-		var schema *store.SchemaError
-		if !errors.As(err, &schema) || schema.State != want || !strings.Contains(err.Error(), sentence) {
+		schema, ok := errors.AsType[*store.SchemaError](err)
+		if !ok || schema.State != want || !strings.Contains(err.Error(), sentence) {
 			t.Errorf("got %v, want %s with %q", err, want, sentence)
 		}
 	}

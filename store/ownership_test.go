@@ -334,8 +334,8 @@ func TestAlone(t *testing.T) {
 		t.Fatalf("owns %d of 3", got)
 	}
 	b := f.start(alone)
-	var owned *jobs.OwnedError
-	if _, err := b.Tick(t.Context(), false); !errors.As(err, &owned) || len(owned.Owners) != 1 {
+	_, err := b.Tick(t.Context(), false)
+	if owned, ok := errors.AsType[*jobs.OwnedError](err); !ok || len(owned.Owners) != 1 {
 		t.Errorf("the second one: %v", err)
 	}
 }

@@ -71,7 +71,7 @@ func (db *DB) NotePasses(ctx context.Context, list []Pass) error {
 
 // How much of the history is kept: of each job the newest entries, none older than that.
 const (
-	PassesKept    = 24 * time.Hour
+	passesKept    = 24 * time.Hour
 	MaxPassesKept = 20_000
 )
 
@@ -99,7 +99,7 @@ const pruneChunk = 5000
 func (db *DB) PrunePasses(ctx context.Context) (more bool, err error) {
 	ctx, cancel := db.bounded(ctx)
 	defer cancel()
-	pruned, err := db.pool.Exec(ctx, prunePassesSQL, PassesKept.Seconds(), MaxPassesKept, pruneChunk)
+	pruned, err := db.pool.Exec(ctx, prunePassesSQL, passesKept.Seconds(), MaxPassesKept, pruneChunk)
 	return pruned.RowsAffected() == pruneChunk, wrap("prune passes", err)
 }
 
@@ -134,7 +134,7 @@ func (db *DB) Passes(ctx context.Context, f PassFilter) ([]Pass, error) {
 	if f.Before != nil {
 		before, number = &f.Before.BeganAt, f.Before.Number
 	}
-	rows, err := db.pool.Query(ctx, listPassesSQL, f.Job, f.Worker, f.Trouble, before, number, f.Limit, PassesKept.Seconds())
+	rows, err := db.pool.Query(ctx, listPassesSQL, f.Job, f.Worker, f.Trouble, before, number, f.Limit, passesKept.Seconds())
 	if err != nil {
 		return nil, wrap("passes of "+f.Job, err)
 	}

@@ -19,8 +19,8 @@ func (p *Problem) Error() string { return fmt.Sprintf("%s: %s: %s", p.Where, p.W
 
 // message is the server's own words, without the decoration of the driver.
 func message(err error) string {
-	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
 		return err.Error()
 	}
 	if pgErr.Hint != "" {

@@ -18,9 +18,9 @@ func TestCompareSchema(t *testing.T) {
 		{2, 3, SchemaOlder, "version 2, this binary needs 3: run `modulo migrate up`"},
 		{4, 3, SchemaNewer, "roll out the release of modulo that brought version 4"},
 	} {
-		var schema *SchemaError
 		err := compareSchema(c.have, c.want)
-		if !errors.As(err, &schema) || schema.State != c.state || !strings.Contains(err.Error(), c.sentence) {
+		schema, ok := errors.AsType[*SchemaError](err)
+		if !ok || schema.State != c.state || !strings.Contains(err.Error(), c.sentence) {
 			t.Errorf("%d against %d: %v", c.have, c.want, err)
 		}
 	}

@@ -22,12 +22,14 @@ import (
 
 // Defaults of Config.
 const (
-	defaultMaxConns         = 10
-	defaultStatementTimeout = 60 * time.Second
-	defaultBatchBytes       = 4 << 20
-	defaultApplicationName  = "modulo"
-	connectTimeout          = 5 * time.Second
-	readBuffer              = 64 << 10 // of a connection: pgx alone asks for 8 kB at a time
+	DefaultMaxConns         = 16
+	DefaultStatementTimeout = time.Minute
+)
+
+const (
+	applicationName = "modulo" // unless the URL has another
+	connectTimeout  = 5 * time.Second
+	readBuffer      = 64 << 10 // of a connection: pgx alone asks for 8 kB at a time
 )
 
 // closePatience is how long Close waits for a server that does not answer goodbyes.
@@ -49,10 +51,6 @@ type Config struct {
 	MaxConns int
 	// StatementTimeout ends each call that takes longer, waiting for a connection included.
 	StatementTimeout time.Duration
-	// BatchBytes is where a batch stops although there are more rows: bytes of payload, key and fields, and what a row
-	// takes besides; with many workers it is less, see jobBytes. A batch has at least one row.
-	BatchBytes      int
-	ApplicationName string
 }
 
 // DB is a database with the schema modulo. Safe for concurrent use.
@@ -71,10 +69,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{
-		timeout:    orDefault(cfg.StatementTimeout, defaultStatementTimeout),
-		batchBytes: orDefault(cfg.BatchBytes, defaultBatchBytes),
-	}
+	db := &DB{timeout: orDefault(cfg.StatementTimeout, DefaultStatementTimeout), batchBytes: mostBatchBytes}
 	call, cancel := db.bounded(ctx)
 	defer cancel()
 	if db.pool, db.pooled, err = connect(call, poolConfig); err != nil {
@@ -101,16 +96,6 @@ func (db *DB) Close() {
 	}
 }
 
-// Ping says whether the database answers.
-func (db *DB) Ping(ctx context.Context) error {
-	ctx, cancel := db.bounded(ctx)
-	defer cancel()
-	if err := db.pool.Ping(ctx); err != nil {
-		return fmt.Errorf("database: %w", explainConnect(err))
-	}
-	return nil
-}
-
 // bounded gives a call its deadline.
 func (db *DB) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, db.timeout)
@@ -122,7 +107,7 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 		return nil, errors.New("database URL: " + unparsable(err))
 	}
 	pc.AfterConnect = registerIDs
-	pc.MaxConns = int32(orDefault(cfg.MaxConns, defaultMaxConns))
+	pc.MaxConns = int32(orDefault(cfg.MaxConns, DefaultMaxConns))
 	conn := pc.ConnConfig
 	conn.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readBuffer), w)
@@ -133,7 +118,7 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 		conn.ConnectTimeout = connectTimeout
 	}
 	if conn.RuntimeParams["application_name"] == "" {
-		conn.RuntimeParams["application_name"] = orDefault(cfg.ApplicationName, defaultApplicationName)
+		conn.RuntimeParams["application_name"] = applicationName
 	}
 	if !chosen(cfg.URL, "target_session_attrs", "PGTARGETSESSIONATTRS") {
 		conn.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -19,7 +20,7 @@ import (
 func TestMain(m *testing.M) {
 	code := testservers.Main(m)
 	if err := goleak.Find(); err != nil {
-		println(err.Error())
+		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
 	os.Exit(code)
@@ -174,10 +175,14 @@ func parse(t testing.TB, rawURL string) *url.URL {
 	return u
 }
 
+func isA[E error](err error) bool {
+	_, is := errors.AsType[E](err)
+	return is
+}
+
 func wantRefused(t testing.TB, err error, want bool) {
 	t.Helper()
-	var refused *jobs.MarkRefused
-	if err == nil || errors.As(err, &refused) != want {
+	if err == nil || isA[*jobs.MarkRefused](err) != want {
 		t.Errorf("got %v, refused by a row: want %v", err, want)
 	}
 }

@@ -25,7 +25,7 @@ func (db *DB) findTimeline(ctx context.Context) (string, error) {
 	defer cancel()
 	var is int64
 	err := db.pool.QueryRow(ctx, "select "+timeline).Scan(&is)
-	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) && !IsUnreachable(err) {
+	if _, answered := errors.AsType[*pgconn.PgError](err); answered && !IsUnreachable(err) {
 		return noTimeline, nil
 	}
 	return timeline, wrap("read timeline", err)

@@ -20,7 +20,7 @@ const trialLimits = `set local lock_timeout = '1s'; set local statement_timeout 
 func (c *sourceCheck) tryDone(ctx context.Context, s *Source) error {
 	var id int64
 	var pending bool
-	err := c.rolledBack(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err := c.db.rolledBack(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		from := fmt.Sprintf("from %s as t where (\n%s\n)", s.sql.table, s.sql.where)
 		find := fmt.Sprintf("select t.%s::bigint %s limit 1 for update skip locked", s.sql.id, from)
 		if err := tx.QueryRow(ctx, find).Scan(&id); err != nil {
@@ -32,12 +32,12 @@ func (c *sourceCheck) tryDone(ctx context.Context, s *Source) error {
 		again := fmt.Sprintf("select exists (select %s and t.%s = $1::bigint)", from, s.sql.id)
 		return tx.QueryRow(ctx, again, id).Scan(&pending)
 	})
-	var refused *jobs.MarkRefused
+	_, refused := errors.AsType[*jobs.MarkRefused](err)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows): // nothing is pending: the next start tries it
 	case hasCode(err, codeLockNotAvailable, codeQueryCanceled):
 		c.warn("done.set", "start again when the table is less busy", "could not be tried: %s", message(err))
-	case errors.As(err, &refused):
+	case refused:
 		c.warn("done.set", "correct the row, or the constraint or trigger that refuses it",
 			"row %d cannot be marked done: %s", id, message(err))
 	case IsUnreachable(err):
@@ -52,10 +52,10 @@ func (c *sourceCheck) tryDone(ctx context.Context, s *Source) error {
 }
 
 // rolledBack runs try in a transaction that never commits.
-func (c *sourceCheck) rolledBack(ctx context.Context, try func(context.Context, pgx.Tx) error) error {
-	ctx, cancel := c.db.bounded(ctx)
+func (db *DB) rolledBack(ctx context.Context, try func(context.Context, pgx.Tx) error) error {
+	ctx, cancel := db.bounded(ctx)
 	defer cancel()
-	tx, err := c.db.pool.Begin(ctx)
+	tx, err := db.pool.Begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -63,8 +63,8 @@ func (c *sourceCheck) rolledBack(ctx context.Context, try func(context.Context, 
 	if err == nil {
 		err = try(ctx, tx)
 	}
-	var answer *pgconn.PgError
-	if rollbackErr := tx.Rollback(ctx); err == nil || !errors.As(err, &answer) {
+	_, answered := errors.AsType[*pgconn.PgError](err)
+	if rollbackErr := tx.Rollback(ctx); !answered {
 		err = errors.Join(err, rollbackErr)
 	}
 	return err

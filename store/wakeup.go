@@ -157,3 +157,47 @@ func (w *Wakeups) listeners(ctx context.Context) (map[string][]string, error) {
 	}
 	return listeners, nil
 }
+
+// Check tells what keeps inserts from waking the workers, without changing it: a *Problem for each table whose trigger is
+// missing or disabled, and what Listen would fail with.
+func (w *Wakeups) Check(ctx context.Context) error {
+	problems := w.eachTable(func(job *jobs.Job) error {
+		t, err := w.db.lookUpTrigger(ctx, job.Source.Table)
+		if err == nil && !t.enabled {
+			err = t.problem()
+		}
+		return err
+	})
+	if len(w.Jobs) > 0 {
+		problems = append(problems, w.hear(ctx))
+	}
+	return errors.Join(problems...)
+}
+
+// hear listens for a notification of its own, once.
+func (w *Wakeups) hear(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*w.Patience)
+	defer cancel()
+	defer w.session.close(ctx)
+	err := w.session.use(ctx, func(conn *pgx.Conn) error {
+		if err := w.subscribe(ctx, conn); err != nil {
+			return err
+		}
+		proof := "proof " + uuid.NewString()
+		if err := w.notify(ctx, proof); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeoutCause(ctx, w.Patience, ErrDeaf)
+		defer cancel()
+		for {
+			notification, err := conn.WaitForNotification(ctx)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err != nil || notification.Payload == proof {
+				return err
+			}
+		}
+	})
+	return wrap("listen", err)
+}

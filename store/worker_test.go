@@ -257,7 +257,8 @@ func TestFetchStopsAtLimits(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.exec(ownTable + `insert into own (id, payload) select i, repeat('x', 1000) from generate_series(1, 250) as i`)
-	db := open(t, store.Config{URL: f.url, BatchBytes: 60_000})
+	db := open(t, store.Config{URL: f.url})
+	db.LimitBatches(60_000)
 	source, _, err := db.OpenSource(t.Context(), tableJob("own"))
 	if err != nil {
 		t.Fatal(err)

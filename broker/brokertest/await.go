@@ -37,8 +37,8 @@ func Proxy(t testing.TB, target string) *faultproxy.Proxy {
 // PublishFailed returns the error of a Publish that must have failed.
 func PublishFailed(t testing.TB, err error) *jobs.PublishError {
 	t.Helper()
-	var failed *jobs.PublishError
-	if !errors.As(err, &failed) {
+	failed, ok := errors.AsType[*jobs.PublishError](err)
+	if !ok {
 		t.Fatalf("publish returned %v, want a *jobs.PublishError", err)
 	}
 	return failed
@@ -47,8 +47,8 @@ func PublishFailed(t testing.TB, err error) *jobs.PublishError {
 // ConnectFailed returns the error of a Connect that must have failed.
 func ConnectFailed(t testing.TB, err error) *jobs.ConnectError {
 	t.Helper()
-	var failed *jobs.ConnectError
-	if !errors.As(err, &failed) {
+	failed, ok := errors.AsType[*jobs.ConnectError](err)
+	if !ok {
 		t.Fatalf("connect returned %v, want a *jobs.ConnectError", err)
 	}
 	return failed

@@ -22,8 +22,8 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interv
 // dial opens a connection to a host and logs in. It tries a login with a backslash in both ways that brokers read it.
 func dial(ctx context.Context, cfg *Config, host Host) (*conn, error) {
 	c, err := dialOnce(ctx, cfg, host, escapeLogin(host))
-	var answer *ServerError
-	if errors.As(err, &answer) && answer.fault() == jobs.FaultMessage && strings.Contains(host.Username+host.Password, `\`) &&
+	answer, answered := errors.AsType[*ServerError](err)
+	if answered && answer.fault() == jobs.FaultMessage && strings.Contains(host.Username+host.Password, `\`) &&
 		!strings.Contains(host.Password, "\n") {
 		return dialOnce(ctx, cfg, host, host)
 	}
@@ -38,8 +38,11 @@ func escapeLogin(host Host) Host {
 	return host
 }
 
+// dialTimeout is how long TCP may take to a host.
+const dialTimeout = 5 * time.Second
+
 func dialOnce(ctx context.Context, cfg *Config, host Host, login Host) (*conn, error) {
-	dialer := net.Dialer{Timeout: cfg.DialTimeout, KeepAliveConfig: keepAlive}
+	dialer := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive}
 	dialed, err := dialer.DialContext(ctx, "tcp", host.Address)
 	if err != nil {
 		return nil, err
@@ -71,7 +74,7 @@ func (c *conn) secure(ctx context.Context, settings *tls.Config) error {
 	secured := tls.Client(c.tcp, settings)
 	c.net = secured
 	err := secured.HandshakeContext(ctx)
-	if record := (tls.RecordHeaderError{}); errors.As(err, &record) {
+	if _, noTLS := errors.AsType[tls.RecordHeaderError](err); noTLS {
 		return fmt.Errorf("the port speaks no TLS: %w", err)
 	}
 	return err

@@ -133,23 +133,21 @@ func firstWord(text string) string {
 
 // connectFault says who has to change something before a host takes the connection.
 func connectFault(err error) jobs.Fault {
-	var (
-		answer *ServerError
-		cert   *tls.CertificateVerificationError
-		record tls.RecordHeaderError
-		op     *net.OpError
-	)
+	answer, answered := errors.AsType[*ServerError](err)
+	_, badCertificate := errors.AsType[*tls.CertificateVerificationError](err)
+	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
+	op, isOp := errors.AsType[*net.OpError](err)
 	switch {
 	case needsPerson(err):
 		return jobs.FaultConfiguration
-	case errors.As(err, &answer):
+	case answered:
 		if fault := answer.fault(); fault != jobs.FaultMessage {
 			return fault
 		}
 		return jobs.FaultConfiguration
-	case errors.As(err, &cert), errors.As(err, &record):
+	case badCertificate, noTLS:
 		return jobs.FaultConfiguration
-	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert of the broker, such as "certificate required"
+	case isOp && op.Op == "remote error": // a TLS alert of the broker, such as "certificate required"
 		return jobs.FaultConfiguration
 	case errors.Is(err, errNotSTOMP), errors.Is(err, errVersion), errors.Is(err, errContradiction), errors.Is(err, errNoToken):
 		return jobs.FaultConfiguration

@@ -30,22 +30,26 @@ type Config struct {
 	Hosts       []Host // tried in turn, the last good one first
 	VirtualHost string // default "/"
 
-	Heartbeat      time.Duration // default 5s; negative: none
-	DialTimeout    time.Duration // TCP, per host; default 5s
+	Heartbeat      time.Duration // default DefaultHeartbeat; negative: none
 	ConnectTimeout time.Duration // TLS and login, per host; default 10s
 	WriteTimeout   time.Duration // without the broker taking a byte more; default 10s
-	ReceiptTimeout time.Duration // without an answer to what was sent; default 30s
+	ReceiptTimeout time.Duration // without an answer to what was sent; default DefaultReceiptTimeout
 
 	Confirm    Confirm
-	Window     int  // messages unanswered at most, with Receipt; default 256
+	Window     int  // messages unanswered at most, with Receipt; default DefaultWindow
 	KeepPrefix bool // leave "/queue/" and "/topic/" in destinations on Artemis
 
 	TokenPrefix  string        // begins the names of token queues; default DefaultTokenPrefix
 	TokenRefresh time.Duration // an idle token is written anew when it is as old as this; default 1h
 }
 
-// DefaultTokenPrefix is reserved: no job sends to a queue whose name begins so.
-const DefaultTokenPrefix = "modulo.token."
+// Defaults of Config.
+const (
+	DefaultHeartbeat      = 5 * time.Second
+	DefaultReceiptTimeout = 30 * time.Second
+	DefaultWindow         = 256
+	DefaultTokenPrefix    = jobs.TokenPrefix
+)
 
 // Host is one broker address with its login.
 type Host struct {
@@ -88,7 +92,7 @@ func New(cfg Config) (*Broker, error) {
 		problems = append(problems, fmt.Errorf("heartbeat: %s, want at least 10ms", h))
 	}
 	for name, d := range map[string]time.Duration{
-		"dial": cfg.DialTimeout, "connect": cfg.ConnectTimeout, "write": cfg.WriteTimeout, "receipt": cfg.ReceiptTimeout,
+		"connect": cfg.ConnectTimeout, "write": cfg.WriteTimeout, "receipt": cfg.ReceiptTimeout,
 	} {
 		if d < 0 {
 			problems = append(problems, fmt.Errorf("%s timeout: %s is negative", name, d))
@@ -109,11 +113,10 @@ func (cfg Config) withDefaults() Config {
 			*d = value
 		}
 	}
-	orElse(&cfg.Heartbeat, 5*time.Second)
-	orElse(&cfg.DialTimeout, 5*time.Second)
+	orElse(&cfg.Heartbeat, DefaultHeartbeat)
 	orElse(&cfg.ConnectTimeout, 10*time.Second)
 	orElse(&cfg.WriteTimeout, 10*time.Second)
-	orElse(&cfg.ReceiptTimeout, 30*time.Second)
+	orElse(&cfg.ReceiptTimeout, DefaultReceiptTimeout)
 	orElse(&cfg.TokenRefresh, time.Hour)
 	cfg.Heartbeat = max(cfg.Heartbeat, 0)
 	if cfg.VirtualHost == "" {
@@ -123,7 +126,7 @@ func (cfg Config) withDefaults() Config {
 		cfg.Confirm = Auto
 	}
 	if cfg.Window == 0 {
-		cfg.Window = 256
+		cfg.Window = DefaultWindow
 	}
 	if cfg.TokenPrefix == "" {
 		cfg.TokenPrefix = DefaultTokenPrefix

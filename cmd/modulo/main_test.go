@@ -181,8 +181,8 @@ func exitCode(t testing.TB, cmd *exec.Cmd, told *local.Output) int {
 	t.Helper()
 	late := time.AfterFunc(2*patience, func() { _ = cmd.Process.Kill() })
 	defer late.Stop()
-	var exited *exec.ExitError
-	if err := cmd.Wait(); err != nil && !errors.As(err, &exited) {
+	err := cmd.Wait()
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
 		t.Fatal(err)
 	}
 	if code := cmd.ProcessState.ExitCode(); code >= 0 {

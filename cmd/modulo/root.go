@@ -73,28 +73,29 @@ func run(ctx context.Context, args []string, t terminal) int {
 }
 
 func codeOf(err error) int {
-	var withCode *exitError
-	var schema *store.SchemaError
-	var ended signalled
-	var published *jobs.PublishError
-	var connect *jobs.ConnectError
-	var owned *jobs.OwnedError
-	var paused *jobs.PausedError
-	var refused store.Refusal
-	switch {
-	case errors.As(err, &withCode):
+	if withCode, ok := errors.AsType[*exitError](err); ok {
 		return withCode.code
-	case errors.As(err, &ended):
+	}
+	if ended, ok := errors.AsType[signalled](err); ok {
 		return ended.exitCode()
-	case errors.As(err, &schema), errors.As(err, &owned), errors.As(err, &paused), errors.As(err, &refused), errors.Is(err, store.ErrNoJob):
+	}
+	connect, notConnected := errors.AsType[*jobs.ConnectError](err)
+	publish, notPublished := errors.AsType[*jobs.PublishError](err)
+	switch {
+	case isA[*store.SchemaError](err), isA[*jobs.OwnedError](err), isA[*jobs.PausedError](err), isA[store.Refusal](err), errors.Is(err, store.ErrNoJob):
 		return exitRefused
-	case errors.As(err, &connect) && connect.Fault == jobs.FaultConfiguration, errors.Is(err, store.ErrPooled),
-		errors.As(err, &published) && published.Fault == jobs.FaultConfiguration:
+	case notConnected && connect.Fault == jobs.FaultConfiguration, notPublished && publish.Fault == jobs.FaultConfiguration,
+		errors.Is(err, store.ErrPooled):
 		return exitUsage
-	case errors.As(err, &connect), errors.As(err, &published), store.IsUnreachable(err):
+	case notConnected, notPublished, store.IsUnreachable(err):
 		return exitUnreachable
 	}
 	return exitRuntime
+}
+
+func isA[E error](err error) bool {
+	_, is := errors.AsType[E](err)
+	return is
 }
 
 func (a *app) rootCommand() *cobra.Command {
@@ -224,7 +225,6 @@ func (a *app) load(over config.Overrides) (*config.Config, error) {
 func (a *app) database(ctx context.Context, c *config.Config) (*store.DB, error) {
 	db, err := store.Open(ctx, store.Config{
 		URL: c.Database.URL, MaxConns: c.Database.MaxConns, StatementTimeout: time.Duration(c.Database.StatementTimeout),
-		ApplicationName: "modulo",
 	})
 	if err != nil && !store.IsUnreachable(err) && ctx.Err() == nil {
 		return nil, exit(exitUsage, err) // it was not even tried

@@ -62,7 +62,7 @@ func (r *rival) command() (*exec.Cmd, error) {
 	cmd := exec.Command(file)
 	address := r.hosts[0].Address
 	if r.Kind == Original {
-		cmd = exec.Command("java", javaHeap, "-cp", file+":"+javaClasses(), "Original")
+		cmd = exec.Command("java", javaHeap, "-cp", file+":"+local.ClientJars()+":/usr/share/java/postgresql.jar", "Original")
 		address = strings.TrimPrefix(r.mq.OpenWireURL(), "tcp://")
 	}
 	if r.Delay > 0 {
@@ -74,16 +74,6 @@ func (r *rival) command() (*exec.Cmd, error) {
 	cmd.Env = append(r.environment(), "BENCH_BROKER="+address, "BENCH_QUEUE="+strings.TrimPrefix(r.queue(), "/queue/"),
 		fmt.Sprintf("BENCH_WORKERS=%d", r.Workers))
 	return cmd, nil
-}
-
-// javaClasses is where Debian's packages put ActiveMQ's client and PostgreSQL's driver.
-func javaClasses() string {
-	jars := []string{"activemq-client", "geronimo-jms_1.1_spec", "geronimo-j2ee-management-1.1-spec", "hawtbuf", "slf4j-api",
-		"slf4j-nop", "postgresql"}
-	for i, jar := range jars {
-		jars[i] = "/usr/share/java/" + jar + ".jar"
-	}
-	return strings.Join(jars, ":")
 }
 
 func (r *rival) fill(ctx context.Context, rows int) error {

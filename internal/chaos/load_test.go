@@ -48,11 +48,11 @@ var errUndurable = errors.New("the database lost committed rows")
 func (l *load) run(ctx context.Context) error {
 	for {
 		err := l.session(ctx)
-		var refused *pgconn.PgError
+		refused, answered := errors.AsType[*pgconn.PgError](err)
 		switch {
 		case err == nil, ctx.Err() != nil, errors.Is(err, errUndurable):
 			return err
-		case errors.As(err, &refused) && refused.Code[:2] != "57": // operator intervention: shutdown, start
+		case answered && refused.Code[:2] != "57": // operator intervention: shutdown, start
 			return err
 		}
 		if err := programtest.Pause(ctx, l.every); err != nil {

@@ -20,6 +20,7 @@ import (
 	"modulo/broker"
 	"modulo/broker/stomp"
 	"modulo/jobs"
+	"modulo/store"
 )
 
 // Config is everything that can be set. Load returns it complete and checked.
@@ -159,10 +160,10 @@ func defaults() *Config {
 	timing := jobs.DefaultTiming()
 	return &Config{
 		Traces:   TracesOff,
-		Database: Database{MaxConns: 16, StatementTimeout: Duration(time.Minute)},
+		Database: Database{MaxConns: store.DefaultMaxConns, StatementTimeout: Duration(store.DefaultStatementTimeout)},
 		Broker: Broker{
-			URL: "stomp://127.0.0.1:61613", Confirm: "auto", Window: 256,
-			Heartbeat: Duration(5 * time.Second), ReceiptTimeout: Duration(30 * time.Second),
+			URL: "stomp://127.0.0.1:61613", Confirm: string(stomp.Auto), Window: stomp.DefaultWindow,
+			Heartbeat: Duration(stomp.DefaultHeartbeat), ReceiptTimeout: Duration(stomp.DefaultReceiptTimeout),
 			TokenPrefix: stomp.DefaultTokenPrefix,
 		},
 		Ownership: Ownership{
@@ -203,8 +204,8 @@ var (
 func unknownKeys(text []byte) error {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
-	var typeError *yaml.TypeError
-	if err := decoder.Decode(new(Config)); !errors.As(err, &typeError) {
+	typeError, ok := errors.AsType[*yaml.TypeError](decoder.Decode(new(Config)))
+	if !ok {
 		return nil // other errors come up again when the values are read
 	}
 	typeError.Errors = slices.DeleteFunc(typeError.Errors, func(text string) bool { return !unknownField.MatchString(text) })
@@ -216,8 +217,8 @@ func unknownKeys(text []byte) error {
 
 // readable words yaml's complaints for people who do not know our types, and without the value: it may be a secret.
 func readable(err error) error {
-	var typeError *yaml.TypeError
-	if !errors.As(err, &typeError) {
+	typeError, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
 		return err
 	}
 	var problems []error

@@ -10,12 +10,11 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"modulo/jobs"
+	"modulo/store"
 )
 
-const (
-	outboxJob   = "outbox"
-	outboxTable = "modulo.outbox"
-)
+// outboxJob is the job of store.OutboxTable, unless its settings name another table.
+const outboxJob = "outbox"
 
 // rawJob is a job as it stands in the file. What is empty or nil gets its default in job.
 type rawJob struct {
@@ -57,9 +56,9 @@ func (r *rawJob) job(name string, over Overrides) (*jobs.Job, error) {
 	r.override(over)
 	stated := r.Workers != nil
 	if r.Source.Table == "" && name == outboxJob {
-		r.Source.Table = outboxTable
+		r.Source.Table = store.OutboxTable
 	}
-	if r.Source.Table == outboxTable {
+	if r.Source.Table == store.OutboxTable {
 		r.outboxDefaults()
 	}
 	r.generalDefaults(name)

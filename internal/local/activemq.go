@@ -3,7 +3,6 @@ package local
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,15 +10,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
 // ActiveMQ is a private ActiveMQ Classic broker. The methods that start and stop it are not safe for concurrent use.
 type ActiveMQ struct {
+	daemon
 	cfg                       ActiveMQConfig
 	java, jar                 string
 	stomp, openWire, stompTLS Port
-	run                       *process // nil: stopped
 }
 
 // StartActiveMQ starts a broker on free loopback ports and returns when it accepts STOMP clients. ctx limits the
@@ -28,6 +28,10 @@ func StartActiveMQ(ctx context.Context, cfg ActiveMQConfig) (*ActiveMQ, error) {
 	mq := &ActiveMQ{}
 	if err := mq.prepare(cfg); err != nil {
 		return nil, fmt.Errorf("prepare activemq: %w", err)
+	}
+	mq.daemon = daemon{
+		name: "activemq", log: mq.LogFile(), newCmd: mq.command, ready: mq.Ping, onDeath: syscall.SIGKILL,
+		farewell: syscall.SIGTERM, exitCode: 128 + int(syscall.SIGTERM), // as the virtual machine ends on a signal
 	}
 	if err := mq.Start(ctx); err != nil {
 		return nil, err
@@ -75,32 +79,6 @@ func (mq *ActiveMQ) TLSURL() string {
 // OpenWireURL is the address for ActiveMQ's own clients.
 func (mq *ActiveMQ) OpenWireURL() string { return "tcp://" + mq.openWire.Addr() }
 
-// PID is the broker's process; 0 while it is stopped.
-func (mq *ActiveMQ) PID() int {
-	if mq.run == nil {
-		return 0
-	}
-	return mq.run.pid()
-}
-
-// Start starts the stopped or killed broker again, on the same ports and store, and returns when it accepts STOMP
-// clients.
-func (mq *ActiveMQ) Start(ctx context.Context) error {
-	if mq.run != nil {
-		return errors.New("start activemq: already started")
-	}
-	run, err := spawn(mq.command(), mq.LogFile(), syscall.SIGKILL)
-	if err != nil {
-		return fmt.Errorf("start activemq: %w", err)
-	}
-	if err := await(ctx, run, mq.Ping); err != nil {
-		run.kill()
-		return fmt.Errorf("start activemq: %w", err)
-	}
-	mq.run = run
-	return nil
-}
-
 func (mq *ActiveMQ) command() *exec.Cmd {
 	args := []string{"-Xmx" + mq.cfg.Heap, "-Djava.awt.headless=true"}
 	if mq.cfg.QuickStart {
@@ -142,49 +120,6 @@ func (mq *ActiveMQ) Ping(ctx context.Context) error {
 	return fmt.Errorf("answer to CONNECT: %q", answer)
 }
 
-// Stop shuts the broker down. A stopped broker stays stopped.
-func (mq *ActiveMQ) Stop() error {
-	if mq.run == nil {
-		return nil
-	}
-	err := mq.run.stop(syscall.SIGTERM, 128+int(syscall.SIGTERM)) // as the virtual machine ends on a signal
-	mq.run = nil
-	if err != nil {
-		return fmt.Errorf("stop activemq: %w", err)
-	}
-	return nil
-}
-
-// Kill ends the broker with SIGKILL.
-func (mq *ActiveMQ) Kill() {
-	if mq.run != nil {
-		mq.run.kill()
-		mq.run = nil
-	}
-}
-
-// Pause stops the broker with SIGSTOP: connections stay open and nothing answers.
-func (mq *ActiveMQ) Pause() error {
-	if mq.run == nil {
-		return errors.New("pause activemq: not running")
-	}
-	if err := mq.run.pause(); err != nil {
-		return fmt.Errorf("pause activemq: %w", err)
-	}
-	return nil
-}
-
-// Resume lets a paused broker go on; one that is not paused is left alone.
-func (mq *ActiveMQ) Resume() error {
-	if mq.run == nil {
-		return nil
-	}
-	if err := mq.run.resume(); err != nil {
-		return fmt.Errorf("resume activemq: %w", err)
-	}
-	return nil
-}
-
 func javaProgram() (string, error) {
 	if home := os.Getenv("JAVA_HOME"); home != "" {
 		return filepath.Join(home, "bin", "java"), nil
@@ -206,4 +141,13 @@ func activemqJar() (string, error) {
 		return "", fmt.Errorf("%s: %w; Debian's package is activemq", jar, ErrNotInstalled)
 	}
 	return jar, nil
+}
+
+// ClientJars is the class path of ActiveMQ's Java client, where Debian's packages put it.
+func ClientJars() string {
+	jars := []string{"activemq-client", "geronimo-jms_1.1_spec", "geronimo-j2ee-management-1.1-spec", "hawtbuf", "slf4j-api", "slf4j-nop"}
+	for i, jar := range jars {
+		jars[i] = "/usr/share/java/" + jar + ".jar"
+	}
+	return strings.Join(jars, ":")
 }

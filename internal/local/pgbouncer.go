@@ -17,12 +17,12 @@ import (
 // PgBouncer is a private pooler in transaction mode, configured as Debian's is otherwise, in front of a server of this
 // package. The methods that start and stop it are not safe for concurrent use.
 type PgBouncer struct {
+	daemon
 	server   *Postgres
 	settings []string
 	dir      string
 	program  string
 	port     Port
-	run      *process // nil: stopped
 }
 
 // StartPgBouncer starts a pooler in front of every database of the server, on a free loopback port, and returns when it
@@ -32,6 +32,11 @@ func StartPgBouncer(ctx context.Context, dir string, server *Postgres, settings 
 	b := &PgBouncer{server: server, settings: settings}
 	if err := b.prepare(dir); err != nil {
 		return nil, fmt.Errorf("prepare pgbouncer: %w", err)
+	}
+	const fastExit = 1
+	b.daemon = daemon{
+		name: "pgbouncer", log: b.LogFile(), newCmd: b.command, ready: b.Ping, onDeath: syscall.SIGKILL,
+		farewell: syscall.SIGTERM, exitCode: fastExit,
 	}
 	if err := b.Start(ctx); err != nil {
 		return nil, err
@@ -100,25 +105,12 @@ func (b *PgBouncer) URL(database string) string {
 	return u.String()
 }
 
-// Start starts the stopped or killed pooler again, on the same port.
-func (b *PgBouncer) Start(ctx context.Context) error {
-	if b.run != nil {
-		return errors.New("start pgbouncer: already started")
-	}
+func (b *PgBouncer) command() *exec.Cmd {
 	cmd := exec.Command(b.program, b.settingsFile())
 	cmd.Dir = b.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: b.server.account} // it refuses to run as root, too
-	run, err := spawn(cmd, b.LogFile(), syscall.SIGKILL)
-	if err != nil {
-		return fmt.Errorf("start pgbouncer: %w", err)
-	}
-	if err := await(ctx, run, b.Ping); err != nil {
-		run.kill()
-		return fmt.Errorf("start pgbouncer: %w", err)
-	}
-	b.run = run
-	return nil
+	return cmd
 }
 
 // Ping connects once; the server behind must run.
@@ -133,58 +125,6 @@ func (b *PgBouncer) Ping(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(conn.Ping(ctx), conn.Close(ctx))
-}
-
-// PID is the pooler's process; 0 while it is stopped.
-func (b *PgBouncer) PID() int {
-	if b.run == nil {
-		return 0
-	}
-	return b.run.pid()
-}
-
-// Stop ends the pooler and cuts all connections. A stopped pooler stays stopped.
-func (b *PgBouncer) Stop() error {
-	if b.run == nil {
-		return nil
-	}
-	const fastExit = 1
-	err := b.run.stop(syscall.SIGTERM, fastExit)
-	b.run = nil
-	if err != nil {
-		return fmt.Errorf("stop pgbouncer: %w", err)
-	}
-	return nil
-}
-
-// Kill ends the pooler with SIGKILL.
-func (b *PgBouncer) Kill() {
-	if b.run != nil {
-		b.run.kill()
-		b.run = nil
-	}
-}
-
-// Pause stops the pooler with SIGSTOP: connections stay open and nothing answers.
-func (b *PgBouncer) Pause() error {
-	if b.run == nil {
-		return errors.New("pause pgbouncer: not running")
-	}
-	if err := b.run.pause(); err != nil {
-		return fmt.Errorf("pause pgbouncer: %w", err)
-	}
-	return nil
-}
-
-// Resume lets a paused pooler go on; one that is not paused is left alone.
-func (b *PgBouncer) Resume() error {
-	if b.run == nil {
-		return nil
-	}
-	if err := b.run.resume(); err != nil {
-		return fmt.Errorf("resume pgbouncer: %w", err)
-	}
-	return nil
 }
 
 // pgbouncerProgram finds what Debian's package installed, which is not in everybody's PATH, else PATH.

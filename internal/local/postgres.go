@@ -32,12 +32,12 @@ type PostgresConfig struct {
 
 // Postgres is a private PostgreSQL server. The methods that start and stop it are not safe for concurrent use.
 type Postgres struct {
+	daemon
 	cfg      PostgresConfig
 	bin      string              // directory of the programs
 	account  *syscall.Credential // nil: ours
 	port     Port
 	password string
-	run      *process // nil: stopped
 }
 
 // StartPostgres makes a database cluster in cfg.Dir, starts a server on a free loopback port and returns when it
@@ -79,6 +79,11 @@ func (pg *Postgres) locate() error {
 	}
 	if pg.port, err = FreePort(); err != nil {
 		return err
+	}
+	pg.daemon = daemon{
+		name: "postgres", log: pg.LogFile(), newCmd: pg.server, ready: pg.Ping,
+		onDeath:  syscall.SIGQUIT, // the immediate shutdown: the server takes its children and its shared memory along
+		farewell: syscall.SIGINT,
 	}
 	return makeDir(pg.cfg.Dir, pg.account)
 }
@@ -181,11 +186,7 @@ func (pg *Postgres) command(program string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Start starts the stopped or killed server again, on the same port and data, and returns when it accepts connections.
-func (pg *Postgres) Start(ctx context.Context) error {
-	if pg.run != nil {
-		return errors.New("start postgres: already started")
-	}
+func (pg *Postgres) server() *exec.Cmd {
 	settings := []string{"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(pg.port.number), "unix_socket_directories="}
 	if pg.cfg.Unsafe {
 		settings = append(settings, "fsync=off", "full_page_writes=off")
@@ -194,17 +195,7 @@ func (pg *Postgres) Start(ctx context.Context) error {
 	for _, s := range append(settings, pg.cfg.Settings...) {
 		args = append(args, "-c", s)
 	}
-	// SIGQUIT is the immediate shutdown: the server takes its children and its shared memory along.
-	run, err := spawn(pg.command("postgres", args...), pg.LogFile(), syscall.SIGQUIT)
-	if err != nil {
-		return fmt.Errorf("start postgres: %w", err)
-	}
-	if err := await(ctx, run, pg.Ping); err != nil {
-		run.kill()
-		return fmt.Errorf("start postgres: %w", err)
-	}
-	pg.run = run
-	return nil
+	return pg.command("postgres", args...)
 }
 
 // Ping connects once.
@@ -221,57 +212,6 @@ func (pg *Postgres) URL(database string) string {
 	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", pg.password), Host: pg.port.Addr(),
 		Path: database, RawQuery: "sslmode=disable"}
 	return u.String()
-}
-
-// PID is the server's main process; 0 while it is stopped.
-func (pg *Postgres) PID() int {
-	if pg.run == nil {
-		return 0
-	}
-	return pg.run.pid()
-}
-
-// Stop shuts the server down: open connections are cut, the database is left clean. A stopped server stays stopped.
-func (pg *Postgres) Stop() error {
-	if pg.run == nil {
-		return nil
-	}
-	err := pg.run.stop(syscall.SIGINT, 0)
-	pg.run = nil
-	if err != nil {
-		return fmt.Errorf("stop postgres: %w", err)
-	}
-	return nil
-}
-
-// Kill ends all processes of the server with SIGKILL, as a crash would; the next Start recovers the database.
-func (pg *Postgres) Kill() {
-	if pg.run != nil {
-		pg.run.kill()
-		pg.run = nil
-	}
-}
-
-// Pause stops all processes of the server with SIGSTOP: connections stay open and nothing answers.
-func (pg *Postgres) Pause() error {
-	if pg.run == nil {
-		return errors.New("pause postgres: not running")
-	}
-	if err := pg.run.pause(); err != nil {
-		return fmt.Errorf("pause postgres: %w", err)
-	}
-	return nil
-}
-
-// Resume lets a paused server go on; one that is not paused is left alone.
-func (pg *Postgres) Resume() error {
-	if pg.run == nil {
-		return nil
-	}
-	if err := pg.run.resume(); err != nil {
-		return fmt.Errorf("resume postgres: %w", err)
-	}
-	return nil
 }
 
 // postgresPrograms finds the directory of initdb and postgres: the newest that Debian's packages installed, else PATH.

@@ -94,8 +94,8 @@ func TestPostgresWantsThePassword(t *testing.T) {
 	must(t, err)
 	config.Password = "guess"
 	_, err = pgx.ConnectConfig(t.Context(), config)
-	var refused *pgconn.PgError
-	if !errors.As(err, &refused) || refused.Code != "28P01" {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || refused.Code != "28P01" {
 		t.Errorf("login with a wrong password: %v", err)
 	}
 }

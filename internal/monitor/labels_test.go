@@ -32,10 +32,10 @@ func everything(m *Monitor, secret string) {
 		m.Due(worker.Job)
 	}
 	for _, class := range jobs.Classes() {
-		m.Failed(orders, class, 1)
+		m.Failed(orders, class)
 	}
 	for _, fault := range []jobs.Fault{jobs.FaultConnection, jobs.FaultBroker, jobs.FaultConfiguration, jobs.FaultMessage} {
-		m.Repeated(orders, fault, 1)
+		m.Repeated(orders, fault)
 	}
 	m.Listens(false)
 	found := tick(jobs.TakeoverUnfinished)

@@ -148,8 +148,10 @@ func TestCounts(t *testing.T) {
 	m.Did(orders, jobs.StepPublish, 7, time.Second, nil)
 	m.Confirmed(orders, []jobs.Message{{InsertedAt: time.Now().Add(-time.Hour)}, {InsertedAt: time.Now().Add(time.Hour)}, {}})
 	m.Did(orders, jobs.StepMark, 6, time.Second, nil)
-	m.Repeated(orders, jobs.FaultConnection, 7)
-	m.Failed(orders, jobs.ClassUnmarkable, 1)
+	for range 7 {
+		m.Repeated(orders, jobs.FaultConnection)
+	}
+	m.Failed(orders, jobs.ClassUnmarkable)
 	m.Ticked(jobs.Tick{Dead: []string{"a", "b"}, Jobs: tick("").Jobs})
 	wantValues(t, m, map[string]string{
 		`modulo_fetch_seconds_count{job="orders"}`:                    "2",
@@ -181,8 +183,8 @@ func observations(m *Monitor, messages []jobs.Message) {
 	m.Did(orders, jobs.StepPublish, len(messages), time.Millisecond, nil)
 	m.Confirmed(orders, messages)
 	m.Did(orders, jobs.StepMark, len(messages), time.Millisecond, nil)
-	m.Repeated(orders, jobs.FaultConnection, 1)
-	m.Failed(orders, jobs.ClassRefused, 1)
+	m.Repeated(orders, jobs.FaultConnection)
+	m.Failed(orders, jobs.ClassRefused)
 	m.Passed(orders, jobs.Outcome{}, nil)
 }
 

@@ -159,8 +159,8 @@ func (m *Monitor) Confirmed(id jobs.WorkerID, messages []jobs.Message) {
 }
 
 // Repeated implements jobs.Observer.
-func (m *Monitor) Repeated(id jobs.WorkerID, after jobs.Fault, rows int) {
-	m.counts.repeated.WithLabelValues(id.Job, after.String()).Add(float64(rows))
+func (m *Monitor) Repeated(id jobs.WorkerID, after jobs.Fault) {
+	m.counts.repeated.WithLabelValues(id.Job, after.String()).Inc()
 }
 
 // SetBack implements jobs.Observer.
@@ -169,8 +169,8 @@ func (m *Monitor) SetBack(id jobs.WorkerID, transactions int64) {
 }
 
 // Failed implements jobs.Observer.
-func (m *Monitor) Failed(id jobs.WorkerID, class jobs.Class, rows int) {
-	m.counts.failed.WithLabelValues(id.Job, string(class)).Add(float64(rows))
+func (m *Monitor) Failed(id jobs.WorkerID, class jobs.Class) {
+	m.counts.failed.WithLabelValues(id.Job, string(class)).Inc()
 }
 
 // Asked implements jobs.InstanceObserver.

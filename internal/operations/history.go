@@ -9,7 +9,7 @@ import (
 // The last hour is kept in memory, a point per HistoryStep: it begins with the process.
 const (
 	HistoryStep = 10 * time.Second
-	HistoryLen  = int(time.Hour / HistoryStep)
+	historyLen  = int(time.Hour / HistoryStep)
 )
 
 // Point is a step of a job.
@@ -86,10 +86,10 @@ func (h *history) add(o Overview) {
 		}
 		steps := max(1, int64(o.At.Sub(before.at).Round(HistoryStep)/HistoryStep))
 		points, done := h.points[job.Job], job.Done-before.done
-		for n := max(1, steps-int64(HistoryLen)+1); n <= steps; n++ {
+		for n := max(1, steps-int64(historyLen)+1); n <= steps; n++ {
 			at := o.At.Add(-time.Duration(steps-n) * HistoryStep)
 			points = append(points, Point{at, done*n/steps - done*(n-1)/steps, job.Backlog, job.OldestSeconds, job.Failed})
 		}
-		h.points[job.Job] = points[max(0, len(points)-HistoryLen):]
+		h.points[job.Job] = points[max(0, len(points)-historyLen):]
 	}
 }

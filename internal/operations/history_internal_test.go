@@ -23,7 +23,7 @@ func TestHistoryGap(t *testing.T) {
 		}
 	}
 	h.add(Overview{At: begin.Add(5 * time.Hour), Jobs: []Job{{Job: "a", Done: 100 * 5 * 3600}}})
-	if points = h.points["a"]; len(points) != HistoryLen || points[0].Done != 1000 {
+	if points = h.points["a"]; len(points) != historyLen || points[0].Done != 1000 {
 		t.Errorf("%d points, the first of %d rows", len(points), points[0].Done)
 	}
 }

@@ -100,11 +100,12 @@ func TestUnconfiguredJob(t *testing.T) {
 	if _, err := c.Job(t.Context(), "none"); !errors.Is(err, operations.ErrUnknownJob) {
 		t.Errorf("got %v", err)
 	}
-	var unconfigured *operations.UnconfiguredError
-	if _, err := c.Preview(t.Context(), "old", 3); !errors.As(err, &unconfigured) {
+	_, err = c.Preview(t.Context(), "old", 3)
+	if _, ok := errors.AsType[*operations.UnconfiguredError](err); !ok {
 		t.Errorf("got %v", err)
 	}
-	if _, err := c.Row(t.Context(), "old", 5001, true); !errors.As(err, &unconfigured) {
+	_, err = c.Row(t.Context(), "old", 5001, true)
+	if _, ok := errors.AsType[*operations.UnconfiguredError](err); !ok {
 		t.Errorf("a row that nobody looked at: %v", err)
 	}
 	row, err := c.Row(t.Context(), "old", 7, true)

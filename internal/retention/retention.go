@@ -14,11 +14,10 @@ import (
 
 // Pace of the work. A tenth of one connection's time is the most it takes.
 const (
-	defaultInterval = time.Minute            // between rounds
-	minPause        = 200 * time.Millisecond // between batches
-	restShare       = 9                      // a batch is followed by a pause of so many times its duration
-	jitterShare     = 10                     // of an interval, so that instances do not meet
-	closePatience   = 500 * time.Millisecond // for the goodbye to the database
+	minPause      = 200 * time.Millisecond // between batches
+	restShare     = 9                      // a batch is followed by a pause of so many times its duration
+	jitterShare   = 10                     // of an interval, so that instances do not meet
+	closePatience = 500 * time.Millisecond // for the goodbye to the database
 )
 
 // Sweep removes one kind of rows, batch by batch: a *store.Sweep.
@@ -38,7 +37,7 @@ type Config struct {
 	Sweeps []Sweep
 	// Busy says why now is a bad time; empty: it is not.
 	Busy     func(ctx context.Context) (why string, err error)
-	Interval time.Duration // default defaultInterval
+	Interval time.Duration // between rounds
 	Observer Observer      // optional
 	Log      zerolog.Logger
 }
@@ -46,9 +45,6 @@ type Config struct {
 // Run removes old rows until ctx ends. Whatever goes wrong is logged and tried again in the next round: nothing depends on
 // it.
 func Run(ctx context.Context, cfg Config) {
-	if cfg.Interval == 0 {
-		cfg.Interval = defaultInterval
-	}
 	defer func() {
 		goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), closePatience)
 		defer cancel()

@@ -48,7 +48,7 @@ func (c counter) Removed(kind string, rows int) { c[kind] += rows }
 func run(t *testing.T, cfg Config, d time.Duration) (log string) {
 	t.Helper()
 	var text bytes.Buffer
-	cfg.Log = zerolog.New(&text)
+	cfg.Log, cfg.Interval = zerolog.New(&text), time.Minute
 	if cfg.Busy == nil {
 		cfg.Busy = func(context.Context) (string, error) { return "", nil }
 	}
@@ -81,7 +81,7 @@ func TestPace(t *testing.T) {
 func TestGivesWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, began := &sweep{left: 10 * batch}, time.Now()
-		busyFrom, busyTo := began.Add(defaultInterval*3/2), began.Add(10*time.Minute)
+		busyFrom, busyTo := began.Add(time.Minute*3/2), began.Add(10*time.Minute)
 		s.took = 5 * time.Second // ten batches last ten minutes
 		run(t, Config{Sweeps: []Sweep{s}, Busy: func(context.Context) (string, error) {
 			if now := time.Now(); now.After(busyFrom) && now.Before(busyTo) {

@@ -68,7 +68,7 @@ func ConsumeFrom(t testing.TB, c Consumption) []Delivered {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := java(t.Context(), classes+":"+clientJars(), "Consumer", "--url="+c.URL, "--queue="+strings.Join(c.Queues, ","),
+	cmd := java(t.Context(), classes+":"+local.ClientJars(), "Consumer", "--url="+c.URL, "--queue="+strings.Join(c.Queues, ","),
 		"--user="+c.User, "--password="+c.Password, "--count="+strconv.Itoa(c.Expected))
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
@@ -115,21 +115,11 @@ func (s *servers) consumer() (string, error) {
 		return "", err
 	}
 	source := filepath.Join(root, "testdata", "consumer", "Consumer.java")
-	if err := compile(context.Background(), clientJars(), dir, source); err != nil { // the classes outlive the test that asked first
+	if err := compile(context.Background(), local.ClientJars(), dir, source); err != nil { // the classes outlive the test that asked first
 		return "", err
 	}
 	s.classes = dir
 	return dir, nil
-}
-
-// clientJars is the class path of ActiveMQ's Java client, where Debian's packages put it.
-func clientJars() string {
-	jars := []string{"activemq-client", "geronimo-jms_1.1_spec", "geronimo-j2ee-management-1.1-spec", "hawtbuf",
-		"slf4j-api", "slf4j-nop"}
-	for i, jar := range jars {
-		jars[i] = "/usr/share/java/" + jar + ".jar"
-	}
-	return strings.Join(jars, ":")
 }
 
 // moduleRoot is the directory of go.mod; tests run in that of their package.

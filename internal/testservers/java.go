@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"modulo/internal/local"
 )
 
 // Java is a program for ActiveMQ's own client, in one file per public class.
@@ -35,7 +37,7 @@ func java(ctx context.Context, classPath, class string, args ...string) *exec.Cm
 func (j Java) Compile(t testing.TB) (classPath string) {
 	t.Helper()
 	dir := t.TempDir()
-	classPath = clientJars()
+	classPath = local.ClientJars()
 	for _, jar := range j.Jars {
 		file := "/usr/share/java/" + jar + ".jar"
 		if _, err := os.Stat(file); err != nil {

@@ -192,8 +192,8 @@ func TestAuthorityIsTrustedByThoseWhoKnowIt(t *testing.T) {
 	if answer, err := hello(t.Context(), broker, &tls.Config{RootCAs: known}); err == nil {
 		t.Errorf("without a client certificate: %q", answer)
 	}
-	var unknown x509.UnknownAuthorityError
-	if answer, err := hello(t.Context(), broker, &tls.Config{}); !errors.As(err, &unknown) {
+	answer, err := hello(t.Context(), broker, &tls.Config{})
+	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); !unknown {
 		t.Errorf("without knowing the authority: %q, %v", answer, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"testing"
 
+	"modulo/broker/brokertest"
 	"modulo/internal/faultproxy"
 )
 
@@ -14,14 +15,7 @@ func Through(t testing.TB, serverURL string) (proxy *faultproxy.Proxy, seen stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	if proxy, err = faultproxy.Start(address.Host); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := proxy.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	proxy = brokertest.Proxy(t, address.Host)
 	address.Host = proxy.Addr()
 	return proxy, address.String()
 }
