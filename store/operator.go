@@ -61,7 +61,7 @@ func (o *Operator) ChangeWorkers(ctx context.Context, c WorkersChange) (Control,
 		_, err = o.record(ctx, doing, func(ctx context.Context, tx pgx.Tx) (int64, error) {
 			changed, err := exec(changeSQL, c.Job, before.Generation, k)(ctx, tx)
 			if err == nil && changed == 0 {
-				err = errOvertaken // no entry: what is tried next leaves one
+				err = errOvertaken // and no entry: the next look tells whether anything is left to change
 			}
 			return changed, err
 		})
