@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := testservers.Main(m)
-	if err := goleak.Find(testservers.IgnoreServers()); err != nil && code == 0 {
+	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

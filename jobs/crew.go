@@ -182,7 +182,7 @@ func (c *crew) inherit(owned []Owned) {
 // start runs a worker; one that is to be given back only settles. At intervals it begins with a pass; by a cron
 // expression only if the last owner left one unfinished. c.mu is held.
 func (c *crew) start(ctx context.Context, m *membership, owned Owned) error {
-	worker, err := c.newWorker(ctx, c.job, owned, m.lease)
+	worker, err := c.newWorker(c.job, owned, m.lease)
 	if err != nil {
 		return fmt.Errorf("worker %d/%d of job %s: %w", owned.Number, owned.Of, c.job.Name, err)
 	}

@@ -17,7 +17,7 @@ func TestCrewBeginsAnewWhenTheDatabaseMoved(t *testing.T) {
 		c := &counters{}
 		started := 0
 		job := validJob()
-		crew := newCrew(job, func(_ context.Context, job *Job, owned Owned, lease *Lease) (*Worker, error) {
+		crew := newCrew(job, func(job *Job, owned Owned, lease *Lease) (*Worker, error) {
 			started++
 			return NewWorker(WorkerConfig{Job: job, Shard: owned.Shard, Rows: c, Failures: c, Publisher: c, Lease: lease})
 		}, nil, zerolog.Nop())

@@ -138,7 +138,7 @@ func (s *Service) settleWorker(ctx context.Context, m *membership, job *Job, own
 		return err
 	}
 	defer free.give()
-	worker, err := s.NewWorker(ctx, job, *owned, m.lease)
+	worker, err := s.NewWorker(job, *owned, m.lease)
 	if err == nil {
 		owned.Rest, err = worker.settleOnce(ctx)
 	}
@@ -170,7 +170,7 @@ func (s *Service) drainJob(ctx context.Context, m *membership, job *Job, state J
 				return // it leaves what its last owner left
 			}
 			defer free.give()
-			worker, err := s.NewWorker(ctx, job, *owned, m.lease)
+			worker, err := s.NewWorker(job, *owned, m.lease)
 			if err == nil {
 				outcomes[i], owned.Rest, err = worker.Drain(ctx)
 			}

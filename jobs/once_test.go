@@ -91,7 +91,7 @@ func onceOfTwo(t *testing.T, c *changing) (s *Service, started func() []string) 
 	resting.Name, changed.Name = "resting", "changed"
 	s, err := NewService(ServiceConfig{
 		Jobs: []*Job{resting, changed}, Ownership: c, Timing: DefaultTiming(), Farewell: time.Second, Log: zerolog.Nop(),
-		NewWorker: func(_ context.Context, job *Job, owned Owned, lease *Lease) (*Worker, error) {
+		NewWorker: func(job *Job, owned Owned, lease *Lease) (*Worker, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			names = append(names, fmt.Sprintf("%s %d/%d %v", job.Name, owned.Number, owned.Of, owned.Unsettled))
@@ -151,7 +151,7 @@ func onceOf(t *testing.T, most int) (*Service, *crowded, *registry) {
 	}
 	s, err := NewService(ServiceConfig{
 		Jobs: []*Job{validJob()}, Ownership: r, Timing: DefaultTiming(), Farewell: time.Second, Log: zerolog.Nop(), OnceWorkers: most,
-		NewWorker: func(_ context.Context, job *Job, owned Owned, lease *Lease) (*Worker, error) {
+		NewWorker: func(job *Job, owned Owned, lease *Lease) (*Worker, error) {
 			return NewWorker(WorkerConfig{
 				Job: job, Shard: owned.Shard, Rows: rows, Failures: rows, Publisher: rows, Lease: lease, Log: zerolog.Nop(), Grace: time.Second,
 			})

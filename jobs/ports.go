@@ -53,7 +53,8 @@ type Publisher interface {
 	// database, which the broker is to recall as well. Ending ctx cuts the connection. Nothing passed is kept.
 	Publish(ctx context.Context, messages []Message, open []int64) error
 
-	// Forget says that all confirmed rows are marked: the broker need recall none of them. Errors as Publish.
+	// Forget says that all confirmed rows are marked: the broker need recall none of them. It also renews the publisher's record
+	// where that has become old, so ask from time to time. Errors as Publish.
 	Forget(ctx context.Context) error
 
 	// Atomic says whether Publish delivers all messages or none, so that a refusal leaves nothing behind.
@@ -72,12 +73,15 @@ type Recall struct {
 	Rows []Delivered // by row id
 	// Without is why the broker keeps no record although one was wanted; empty: it does, or none was.
 	Without string
-	// SetBack counts transactions of the worker that the broker had confirmed and holds no more: it has gone back to an earlier
-	// state of its store, that of Since, by the clock of who sent last then; zero: that is not known. Lost are the rows of their
-	// messages, as far as this publisher sent them and remembers.
-	SetBack int64
-	Since   time.Time
-	Lost    []int64
+	SetBack SetBack
+}
+
+// SetBack is what a broker has lost of what it had confirmed: it has gone back to an earlier state of its store.
+type SetBack struct {
+	Transactions int64     // of the worker, at least; those that replaced only the token count too. 0: none is lost
+	Since        time.Time // when the last one that is left was sent, by the clock of who sent it; zero: not known
+	Rows         []int64   // of the lost messages, as far as the publisher remembers
+	All          bool      // Rows names all of them
 }
 
 // Delivered is a row whose message the broker holds. Event tells it from another row that has the id at another time, as

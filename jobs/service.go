@@ -12,7 +12,7 @@ import (
 )
 
 // NewWorkerFunc puts a worker together: its rows, its failures and its connection to the broker.
-type NewWorkerFunc func(context.Context, *Job, Owned, *Lease) (*Worker, error)
+type NewWorkerFunc func(*Job, Owned, *Lease) (*Worker, error)
 
 // ServiceConfig is what a service is made of.
 type ServiceConfig struct {

@@ -151,7 +151,7 @@ func serveTest(t *testing.T, schedule Schedule, r *registry, change ...func(*Ser
 	c = &counters{}
 	job := validJob()
 	job.Schedule = schedule
-	newWorker := func(_ context.Context, job *Job, owned Owned, lease *Lease) (*Worker, error) {
+	newWorker := func(job *Job, owned Owned, lease *Lease) (*Worker, error) {
 		return NewWorker(WorkerConfig{
 			Job: job, Shard: owned.Shard, Rows: c, Failures: c, Publisher: c, Lease: lease, Log: zerolog.Nop(), Grace: 5 * time.Second,
 		})

@@ -43,15 +43,19 @@ func (w *Worker) connect(ctx context.Context) (Recall, error) {
 	if recall.Without != "" {
 		w.Log.Warn().Str("reason", recall.Without).Msg("rows can be repeated after a crash: the broker keeps no record of what it has")
 	}
-	if recall.SetBack > 0 {
-		w.Observer.SetBack(w.id, recall.SetBack)
-		lost := w.Log.Error().Int64("transactions", recall.SetBack).Ints64("rows", recall.Lost)
-		if !recall.Since.IsZero() {
-			lost = lost.Time("since", recall.Since)
-		}
-		lost.Msg("the broker has lost messages that it had confirmed: its store is at an earlier state; what was sent since is done and will not be sent again by itself")
+	if recall.SetBack.Transactions > 0 {
+		w.tellSetBack(recall.SetBack)
 	}
 	return recall, nil
+}
+
+func (w *Worker) tellSetBack(lost SetBack) {
+	w.Observer.SetBack(w.id, lost.Transactions)
+	line := w.Log.Error().Int64("transactions", lost.Transactions).Ints64("rows", lost.Rows).Bool("all_rows", lost.All)
+	if !lost.Since.IsZero() {
+		line = line.Time("since", lost.Since)
+	}
+	line.Msg("the broker has lost messages that it had confirmed: its store is at an earlier state; what was sent since is done and will not be sent again by itself")
 }
 
 // reconnect is connect in the middle of a pass, where nothing recalled can be marked.

@@ -46,12 +46,31 @@ func TestBrokerSetBackIsTold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := worldOf(3, goods(2)...)
-		w.recalls, w.setBack, w.lost, w.since = true, 2, []int64{71, 76}, time.Date(2026, 11, 20, 3, 0, 0, 0, time.UTC)
+		w.recalls = true
+		w.setBack = SetBack{Transactions: 2, Since: time.Date(2026, 11, 20, 3, 0, 0, 0, time.UTC), Rows: []int64{71, 76}, All: true}
 		var log strings.Builder
 		want(t, "done", mustPass(t, w.worker(t, zerolog.New(&log))).Done, 2)
 		want(t, "transactions", w.observer.setBack, int64(2))
-		if !strings.Contains(log.String(), `"rows":[71,76],"since":"2026-11-20T03:00:00Z"`) {
+		if !strings.Contains(log.String(), `"rows":[71,76],"all_rows":true,"since":"2026-11-20T03:00:00Z"`) {
 			t.Errorf("not logged: %s", log.String())
+		}
+	})
+}
+
+// TestLongRest: the broker is let forget soon after a pass, and asked again and again, so that its record does not get old.
+func TestLongRest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := worldOf(3, goods(2)...)
+		w.recalls = true
+		worker := w.worker(t, zerolog.Nop())
+		mustPass(t, worker)
+		ctx, cancel := context.WithTimeout(t.Context(), forgetAfter+3*forgetAgain)
+		defer cancel()
+		want(t, "triggered", worker.rest(ctx, nil), false)
+		want(t, "recalled", len(w.recall), 0)
+		if w.forgets < 3 {
+			t.Errorf("asked %d times", w.forgets)
 		}
 	})
 }
@@ -62,7 +81,7 @@ func TestCrewRemembersWhatTheLastOwnerLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &counters{}
 		var started []Rest
-		crew := newCrew(validJob(), func(_ context.Context, job *Job, owned Owned, lease *Lease) (*Worker, error) {
+		crew := newCrew(validJob(), func(job *Job, owned Owned, lease *Lease) (*Worker, error) {
 			started = append(started, owned.Rest)
 			return NewWorker(WorkerConfig{Job: job, Shard: owned.Shard, Rows: c, Failures: c, Publisher: c, Lease: lease})
 		}, nil, zerolog.Nop())

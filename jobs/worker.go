@@ -155,6 +155,7 @@ func (w *Worker) rest(held context.Context, triggers <-chan struct{}) bool {
 			return true
 		case <-idle.C:
 			w.forget(held)
+			idle.Reset(forgetAgain)
 		}
 	}
 }
@@ -221,10 +222,11 @@ func (w *Worker) pass(ctx context.Context, outcome *Outcome) error {
 }
 
 // forgetAfter is how long a worker rests before the broker is told that everything is marked; forgetPatience is how long
-// that may take.
+// that may take, and forgetAgain the time to the next look at what has become due in a long rest.
 const (
 	forgetAfter    = time.Second
 	forgetPatience = time.Second
+	forgetAgain    = 5 * time.Second
 )
 
 // forget lets the broker forget the rows of the last batches, if all of them are marked.

@@ -20,7 +20,7 @@ func (w *world) Connect(ctx context.Context) (Recall, error) {
 		return Recall{}, &ConnectError{Fault: FaultConnection, Err: errSim}
 	}
 	w.connected = true
-	return Recall{Kept: w.recalls, Rows: w.deliveredRows(), SetBack: w.setBack, Since: w.since, Lost: w.lost}, nil
+	return Recall{Kept: w.recalls, Rows: w.deliveredRows(), SetBack: w.setBack}, nil
 }
 
 // deliveredRows are the rows that the broker names. All events have the same id here.
@@ -39,6 +39,7 @@ func (w *world) deliveredRows() (rows []Delivered) {
 func (w *world) Forget(ctx context.Context) error {
 	w.lock.Lock()
 	defer w.lock.Unlock()
+	w.forgets++
 	if len(w.recall) == 0 || !w.connected {
 		return nil
 	}

@@ -65,10 +65,9 @@ type world struct {
 	table     map[int64]*simRow
 	ledger    map[int64]*record
 	connected bool
-	recall    []int64        // rows that the broker names
-	setBack   int64          // transactions that it has lost
-	lost      []int64        // their rows
-	since     time.Time      // of the state it has gone back to
+	recall    []int64 // rows that the broker names
+	setBack   SetBack
+	forgets   int            // calls of Forget
 	others    bool           // the rows that it names had other events: the table was emptied since
 	delivered []int64        // what the broker holds, in order
 	confirmed map[int64]bool // rows of receipts that are not marked yet

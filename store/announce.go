@@ -25,15 +25,21 @@ const (
 // Announce implements jobs.Wakeups: it enables the trigger of modulo.outbox and reports what is missing on other
 // tables, as a *Problem each. While the table is busy it tries again, until ctx ends.
 func (w *Wakeups) Announce(ctx context.Context) error {
-	var problems []error
+	return errors.Join(w.eachTable(func(job *jobs.Job) error {
+		return wrap("announce inserts into "+job.Source.Table, w.db.announce(ctx, job))
+	})...)
+}
+
+// eachTable does something with one job of each table, and returns what went wrong.
+func (w *Wakeups) eachTable(do func(*jobs.Job) error) (problems []error) {
 	var seen []string
 	for _, job := range w.Jobs {
 		if !slices.Contains(seen, job.Source.Table) {
 			seen = append(seen, job.Source.Table)
-			problems = append(problems, wrap("announce inserts into "+job.Source.Table, w.db.announce(ctx, job)))
+			problems = append(problems, do(job))
 		}
 	}
-	return errors.Join(problems...)
+	return problems
 }
 
 func (db *DB) announce(ctx context.Context, job *jobs.Job) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,29 +26,65 @@ type Operator struct {
 // As returns the operator that acts for somebody.
 func (db *DB) As(actor Actor) *Operator { return &Operator{db, actor} }
 
-// Results of an AuditEntry. Other ones begin with "refused: " or "ended early: ".
+// Action is what somebody does, in the words of the audit.
+type Action string
+
 const (
-	ResultDone     = "done"
-	ResultUnderWay = "under way"
-	resultNothing  = "nothing to change"
+	ActionChangeWorkers Action = "change workers"
+	ActionAbortChange   Action = "abort change of workers"
+	ActionPause         Action = "pause"
+	ActionResume        Action = "resume"
+	ActionTrigger       Action = "trigger"
+	ActionResetTokens   Action = "reset tokens"
+	ActionRetry         Action = "retry rows"
+	ActionDiscard       Action = "discard rows"
 )
+
+// IsRepair says whether it is about failed rows; see Repairing.
+func (a Action) IsRepair() bool { return a == ActionRetry || a == ActionDiscard }
+
+// Result is how an action ended. Of ResultRefused and ResultEarly the reason follows, as in "refused: ..."; see Apart.
+type Result string
+
+const (
+	ResultDone     Result = "done"
+	ResultUnderWay Result = "under way"
+	ResultNothing  Result = "nothing to change"
+	ResultRefused  Result = "refused"
+	ResultEarly    Result = "ended early"
+)
+
+// reasonMark stands between a result and its reason.
+const reasonMark = ": "
+
+// Because is the result with its reason.
+func (r Result) Because(why error) Result { return r + reasonMark + Result(why.Error()) }
+
+// Apart takes a result apart: which one it is, and its reason where it has one.
+func (r Result) Apart() (result Result, why string) {
+	word, why, _ := strings.Cut(string(r), reasonMark)
+	return Result(word), why
+}
 
 // AuditEntry is one row of modulo.audit.
 type AuditEntry struct {
 	ID       int64
 	At       time.Time
 	Who      string
-	Action   string // as in "change workers"
+	Action   Action
 	Job      string
 	Target   string // what of the job, as in "5 -> 8 workers"
 	Reason   string
-	Result   string
+	Result   Result
 	Affected int64      // rows, tokens or workers that were changed
 	EndedAt  *time.Time // nil: under way
 }
 
 // act is what an Operator is about to do.
-type act struct{ action, job, target string }
+type act struct {
+	action      Action
+	job, target string
+}
 
 const auditSQL = `insert into modulo.audit (who, action, job, target, reason, result, affected, ended_at)
 values ($1, $2, $3, $4, $5, $6, $7, case when $8 then clock_timestamp() end) returning id`
@@ -57,9 +94,9 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-func (o *Operator) note(ctx context.Context, conn querier, a act, result string, affected int64) (id int64, err error) {
+func (o *Operator) note(ctx context.Context, conn querier, a act, result Result, affected int64) (id int64, err error) {
 	err = conn.QueryRow(ctx, auditSQL, storable(o.actor.Who), a.action, a.job, storable(a.target), storable(o.actor.Reason),
-		storable(result), affected, result != ResultUnderWay).Scan(&id)
+		storable(string(result)), affected, result != ResultUnderWay).Scan(&id)
 	return id, wrap("audit", err)
 }
 
@@ -76,7 +113,7 @@ func (o *Operator) record(ctx context.Context, a act, do change) (affected int64
 		}
 		result := ResultDone
 		if affected == 0 {
-			result = resultNothing
+			result = ResultNothing
 		}
 		_, err = o.note(call, tx, a, result, affected)
 		return err
@@ -101,7 +138,7 @@ func (o *Operator) refused(ctx context.Context, a act, err error) error {
 	}
 	ctx, cancel := o.db.bounded(ctx)
 	defer cancel()
-	_, noted := o.note(ctx, o.db.pool, a, "refused: "+no.Error(), 0)
+	_, noted := o.note(ctx, o.db.pool, a, ResultRefused.Because(no), 0)
 	return errors.Join(err, noted)
 }
 
@@ -116,7 +153,7 @@ type AuditFilter struct {
 // silent is true of a repair whose process is gone: a living one commits a part within seconds.
 const silent = `(ended_at is null and progress_at < clock_timestamp() - interval '1 minute')`
 
-const silentResult = `'ended early: no progress for a minute, the process that did it is gone'`
+const silentResult = `'` + string(ResultEarly) + reasonMark + `no progress for a minute, the process that did it is gone'`
 
 const auditColumns = `id, at, who, action, job, target, reason, case when ` + silent + ` then ` + silentResult + ` else result end, affected,
   case when ` + silent + ` then progress_at else ended_at end`

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"modulo/internal/testservers"
 	"modulo/jobs"
 	"modulo/store"
 )
@@ -98,6 +99,44 @@ func TestAudit(t *testing.T) {
 	}
 	if _, err := f.AuditEntry(ctx, 99); !errors.Is(err, store.ErrNoEntry) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A change that somebody else makes at the same moment is found when the lock on the job is there: it is looked at anew, and
+// leaves one entry about what was found then, or none where there is nothing left to change.
+func TestAuditOfOvertakenChange(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		theirs int
+		want   []string
+	}{
+		"the same K":  {8, nil},
+		"another one": {9, []string{"ann@desk: change workers orders 5 -> 8 workers (ticket 7) = refused: job orders is being changed from 5 to 9 workers by somebody else, 0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.exec(`insert into modulo.jobs (job, workers) values ('orders', 5)`)
+			rival := testservers.Connect(t, f.url)
+			if _, err := rival.Exec(t.Context(), fmt.Sprintf("begin; update modulo.jobs set next_workers = %d", c.theirs)); err != nil {
+				t.Fatal(err)
+			}
+			changed := make(chan error, 1)
+			go func() {
+				_, err := f.As(operator).ChangeWorkers(t.Context(), store.WorkersChange{Job: "orders", Workers: 8})
+				changed <- err
+			}()
+			within(t, "the change waits for the lock", func() bool {
+				return len(column[int32](f, `select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`)) == 1
+			})
+			if _, err := rival.Exec(t.Context(), "commit"); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-changed; (err != nil) != (c.want != nil) {
+				t.Errorf("got %v", err)
+			}
+			f.wantEntries(store.AuditFilter{}, c.want...)
+		})
 	}
 }
 
@@ -261,7 +300,7 @@ func TestSilentRepair(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.exec("update modulo.audit set progress_at = progress_at - interval '61 seconds'")
-	if e, err := f.AuditEntry(t.Context(), gone.Entry); err != nil || e.EndedAt == nil || !strings.HasPrefix(e.Result, "ended early: ") || e.Affected != 2000 {
+	if e, err := f.AuditEntry(t.Context(), gone.Entry); err != nil || e.EndedAt == nil || !strings.HasPrefix(string(e.Result), "ended early: ") || e.Affected != 2000 {
 		t.Errorf("%+v, %v", e, err)
 	}
 	if n, err := f.repair(store.RepairRetry, filter); n != 1000 || err != nil {

@@ -37,12 +37,12 @@ type Control struct {
 
 // WorkerOwner is one worker of the generation in force.
 type WorkerOwner struct {
-	Number    int
-	Epoch     int64
-	Instance  string // empty: nobody
-	Host      string
-	PID       int
-	ChangedAt time.Time // when it got, or lost, its owner
+	Number     int
+	Epoch      int64
+	Instance   string // empty: nobody
+	Host       string
+	PID        int
+	ChangedAgo time.Duration // since it got, or lost, its owner
 	// Open says that rows the broker holds may have no mark yet: a change of K waits until an instance has settled that.
 	Open    bool
 	Problem string // what is wrong with its token; empty: nothing
@@ -86,7 +86,8 @@ const controlSQL = `select job, generation, workers, coalesce(next_workers, 0), 
   (select count(*) from modulo.instances as i where j.job = any(i.jobs) and i.expires_at > clock_timestamp())
 from modulo.jobs as j where job = $1::text`
 
-const ownersSQL = `select w.number, w.epoch, coalesce(w.owner::text, ''), coalesce(i.host, ''), coalesce(i.pid, 0), w.changed_at,
+const ownersSQL = `select w.number, w.epoch, coalesce(w.owner::text, ''), coalesce(i.host, ''), coalesce(i.pid, 0),
+  extract(epoch from clock_timestamp() - w.changed_at)::float8,
   coalesce(extract(epoch from i.expires_at - clock_timestamp()), 0)::float8, w.owner is null and ` + openSQL + `,
   coalesce((select t.problem from modulo.tokens as t where t.job = w.job and t.number = w.number), '')
 from modulo.workers as w left join modulo.instances as i on i.instance = w.owner
@@ -110,13 +111,16 @@ func (db *DB) Control(ctx context.Context, job string) (Control, error) {
 		return Control{}, fmt.Errorf("workers of %s: %w", job, err)
 	}
 	c.Owners, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (o WorkerOwner, err error) {
-		var expires float64
-		err = row.Scan(&o.Number, &o.Epoch, &o.Instance, &o.Host, &o.PID, &o.ChangedAt, &expires, &o.Open, &o.Problem)
-		o.Expires = time.Duration(expires * float64(time.Second))
+		var changed, expires float64
+		err = row.Scan(&o.Number, &o.Epoch, &o.Instance, &o.Host, &o.PID, &changed, &expires, &o.Open, &o.Problem)
+		o.ChangedAgo, o.Expires = seconds(changed), seconds(expires)
 		return o, err
 	})
 	return c, wrap("workers of "+job, err)
 }
+
+// seconds is a span of time as the database tells it. Ages and what is left of a lease are its to work out: our clock may differ.
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 const jobNamesSQL = `select job from modulo.jobs order by job`
 

@@ -20,8 +20,8 @@ const stateWorkersSQL = `with stated as (
   returning job, workers
 ), recorded as (
   insert into modulo.audit (who, action, job, target, reason, result, affected, ended_at)
-  select $3::text, 'change workers', job, workers || ' -> ' || $2::int || ' workers', 'stated at its start, by flag or file',
-    '` + ResultDone + `', 1, clock_timestamp()
+  select $3::text, '` + string(ActionChangeWorkers) + `', job, workers || ' -> ' || $2::int || ' workers', 'stated at its start, by flag or file',
+    '` + string(ResultDone) + `', 1, clock_timestamp()
   from stated where workers <> $2::int
 )
 select from stated`

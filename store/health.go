@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"modulo/jobs"
 )
 
 // ServerState is what matters of a database server besides the tables.
@@ -184,9 +186,9 @@ func (db *DB) Holders(ctx context.Context, age time.Duration, transactions int64
 		return nil, fmt.Errorf("look for old snapshots: %w", err)
 	}
 	holders, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Holder, err error) {
-		var seconds float64
-		err = row.Scan(&h.Kind, &h.Name, &seconds, &h.Transactions)
-		h.Age = time.Duration(seconds * float64(time.Second))
+		var age float64
+		err = row.Scan(&h.Kind, &h.Name, &age, &h.Transactions)
+		h.Age = seconds(age)
 		return h, err
 	})
 	return holders, wrap("look for old snapshots", err)
@@ -244,14 +246,13 @@ func (s *Source) Plan(ctx context.Context) (indexes []string, err error) {
 // Check tells what keeps inserts from waking the workers, without changing it: a *Problem for each table whose trigger is
 // missing or disabled, and what Listen would fail with.
 func (w *Wakeups) Check(ctx context.Context) error {
-	var problems []error
-	for _, job := range w.Jobs {
+	problems := w.eachTable(func(job *jobs.Job) error {
 		t, err := w.db.lookUpTrigger(ctx, job.Source.Table)
 		if err == nil && !t.enabled {
 			err = t.problem()
 		}
-		problems = append(problems, err)
-	}
+		return err
+	})
 	if len(w.Jobs) > 0 {
 		problems = append(problems, w.hear(ctx))
 	}

@@ -29,6 +29,9 @@ func (e *GenerationError) Error() string {
 
 func (e *GenerationError) refusal() {}
 
+// errOvertaken says that somebody else has changed the job since it was looked at.
+var errOvertaken = errors.New("somebody else was faster")
+
 // changeSQL asks for another K; the first who asks wins. $1 job, $2 the generation that was looked at, $3 K.
 const changeSQL = `update modulo.jobs set next_workers = $3::int
 where job = $1::text and generation = $2::bigint and next_workers is null and workers <> $3::int`
@@ -46,7 +49,7 @@ func (o *Operator) ChangeWorkers(ctx context.Context, c WorkersChange) (Control,
 		if err != nil {
 			return before, err
 		}
-		doing := act{"change workers", c.Job, fmt.Sprintf("%d -> %d workers", before.Workers, k)}
+		doing := act{ActionChangeWorkers, c.Job, fmt.Sprintf("%d -> %d workers", before.Workers, k)}
 		switch {
 		case c.IfGeneration != 0 && c.IfGeneration != before.Generation:
 			return before, o.refused(ctx, doing, &GenerationError{c.Job, before.Generation, c.IfGeneration})
@@ -55,8 +58,14 @@ func (o *Operator) ChangeWorkers(ctx context.Context, c WorkersChange) (Control,
 		case before.Next == k, before.Workers == k:
 			return before, nil
 		}
-		changed, err := o.update(ctx, doing, changeSQL, c.Job, before.Generation, k)
-		if err != nil || changed {
+		_, err = o.record(ctx, doing, func(ctx context.Context, tx pgx.Tx) (int64, error) {
+			changed, err := exec(changeSQL, c.Job, before.Generation, k)(ctx, tx)
+			if err == nil && changed == 0 {
+				err = errOvertaken // no entry: what is tried next leaves one
+			}
+			return changed, err
+		})
+		if !errors.Is(err, errOvertaken) {
 			return before, err
 		}
 	}
@@ -69,7 +78,7 @@ const abortSQL = `update modulo.jobs set next_workers = null where job = $1::tex
 // AbortChange takes a change of K back that is not yet in force; false if there was none. Only the one that is meant: a
 // *ChangingError says that it is to another K than c.Workers, unless that is 0, a *GenerationError as with ChangeWorkers.
 func (o *Operator) AbortChange(ctx context.Context, c WorkersChange) (bool, error) {
-	doing := act{"abort change of workers", c.Job, ""}
+	doing := act{ActionAbortChange, c.Job, ""}
 	if c.Workers != 0 {
 		doing.target = fmt.Sprintf("-> %d workers", c.Workers)
 	}
@@ -96,22 +105,22 @@ const pauseSQL = `update modulo.jobs set paused = $2::boolean where job = $1::te
 
 // Pause makes all instances begin no new batch of the job, or go on. False: the job was never run.
 func (o *Operator) Pause(ctx context.Context, job string, paused bool) (bool, error) {
-	verb := "resume"
+	action := ActionResume
 	if paused {
-		verb = "pause"
+		action = ActionPause
 	}
-	return o.update(ctx, act{verb, job, ""}, pauseSQL, job, paused)
+	return o.update(ctx, act{action, job, ""}, pauseSQL, job, paused)
 }
 
 const triggerSQL = `update modulo.jobs set triggered = triggered + 1 where job = $1::text`
 
 // Trigger makes every worker of the job begin a pass. False: the job was never run.
 func (o *Operator) Trigger(ctx context.Context, job string) (bool, error) {
-	return o.update(ctx, act{"trigger", job, ""}, triggerSQL, job)
+	return o.update(ctx, act{ActionTrigger, job, ""}, triggerSQL, job)
 }
 
 // resetTokensSQL lets tokens be made anew. $1 job, $2 worker or null for all, $3 whether also those without a problem.
-const resetTokensSQL = `update modulo.tokens set made = false, problem = null, noted_at = clock_timestamp()
+const resetTokensSQL = `update modulo.tokens set made = false, serial = null, problem = null, noted_at = clock_timestamp()
 where job = $1::text and made and ($2::int is null or number = $2::int) and ($3::boolean or problem is not null)`
 
 // ResetTokens lets the owners make new tokens, and returns how many. With force also where no problem is noted.
@@ -123,7 +132,7 @@ func (o *Operator) ResetTokens(ctx context.Context, job string, worker *int, for
 	case force:
 		target = "all workers"
 	}
-	reset, err := o.record(ctx, act{"reset tokens", job, target}, exec(resetTokensSQL, job, worker, force))
+	reset, err := o.record(ctx, act{ActionResetTokens, job, target}, exec(resetTokensSQL, job, worker, force))
 	return int(reset), err
 }
 

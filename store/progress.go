@@ -18,8 +18,8 @@ type WorkerProgress struct {
 	PassTook   time.Duration
 	PassDone   int
 	PassFailed int
-	Problem    string // why the last pass ended early; empty: it did not
-	NotedAt    time.Time
+	Problem    string        // why the last pass ended early; empty: it did not
+	NotedAgo   time.Duration // since the note, as read
 }
 
 // noteProgressSQL may be repeated: no two notes of rows tell of the same moment of progress, so rows of the moment that is
@@ -57,7 +57,8 @@ func (db *DB) NoteProgress(ctx context.Context, list []WorkerProgress) error {
 	return wrap("note progress", err)
 }
 
-const progressSQL = `select job, number, done, rate, progress_at, pass_at, pass_ms, pass_done, pass_failed, coalesce(problem, ''), noted_at
+const progressSQL = `select job, number, done, rate, progress_at, pass_at, pass_ms, pass_done, pass_failed, coalesce(problem, ''),
+  extract(epoch from clock_timestamp() - noted_at)::float8
 from modulo.progress where job = $1::text order by number`
 
 // Progress reads what is known of the workers of a job, those beyond the present K included.
@@ -71,14 +72,15 @@ func (db *DB) Progress(ctx context.Context, job string) ([]WorkerProgress, error
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (w WorkerProgress, err error) {
 		var progressAt, passAt *time.Time
 		var took int64
-		err = row.Scan(&w.Job, &w.Number, &w.Done, &w.Rate, &progressAt, &passAt, &took, &w.PassDone, &w.PassFailed, &w.Problem, &w.NotedAt)
+		var noted float64
+		err = row.Scan(&w.Job, &w.Number, &w.Done, &w.Rate, &progressAt, &passAt, &took, &w.PassDone, &w.PassFailed, &w.Problem, &noted)
 		if progressAt != nil {
 			w.ProgressAt = *progressAt
 		}
 		if passAt != nil {
 			w.PassAt = *passAt
 		}
-		w.PassTook = time.Duration(took) * time.Millisecond
+		w.PassTook, w.NotedAgo = time.Duration(took)*time.Millisecond, seconds(noted)
 		return w, err
 	})
 	return list, wrap("progress of "+job, err)
@@ -113,7 +115,7 @@ func (db *DB) Instances(ctx context.Context) ([]Instance, error) {
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (i Instance, err error) {
 		var expires float64
 		err = row.Scan(&i.ID, &i.Host, &i.PID, &i.Version, &i.Jobs, &i.MaxWorkers, &i.StartedAt, &expires, &i.Owned)
-		i.Expires = time.Duration(expires * float64(time.Second))
+		i.Expires = seconds(expires)
 		return i, err
 	})
 	return list, wrap("list instances", err)

@@ -36,14 +36,18 @@ const repairSQL = `update modulo.failures
 set %s, failed_at = null, next_attempt_at = clock_timestamp(), updated_at = clock_timestamp()
 where job = $1 and row_id = any($2::bigint[]) and updated_at <= $3` + repairable
 
-var repairs = map[Repair]string{
-	RepairRetry:   fmt.Sprintf(repairSQL, "attempts = 0"),
-	RepairDiscard: fmt.Sprintf(repairSQL, "discarded_at = clock_timestamp()"),
+// repairs are what the audit calls them, and what they do to a chunk.
+var repairs = map[Repair]struct {
+	action Action
+	sql    string
+}{
+	RepairRetry:   {ActionRetry, fmt.Sprintf(repairSQL, "attempts = 0")},
+	RepairDiscard: {ActionDiscard, fmt.Sprintf(repairSQL, "discarded_at = clock_timestamp()")},
 }
 
 const progressAuditSQL = `update modulo.audit
 set affected = affected + $2, result = $3, progress_at = clock_timestamp(),
-  ended_at = case when $3 <> '` + ResultUnderWay + `' then clock_timestamp() end
+  ended_at = case when $3 <> '` + string(ResultUnderWay) + `' then clock_timestamp() end
 where id = $1 and ended_at is null`
 
 // oneRepairSQL makes those who begin a repair of a job wait for each other, until the end of the transaction.
@@ -65,8 +69,9 @@ func (e *CountError) refusal() {}
 
 // RepairingError says that another repair of the job is under way.
 type RepairingError struct {
-	Job, Who, Action string
-	Entry            int64 // in the audit
+	Job, Who string
+	Action   Action
+	Entry    int64 // in the audit
 }
 
 func (e *RepairingError) Error() string {
@@ -94,12 +99,12 @@ type Repairing struct {
 // says that expect, if one is given, is another number, a *RepairingError that another repair of the job is under way, here
 // or elsewhere. Rows that fail after the count are left alone.
 func (o *Operator) BeginRepair(ctx context.Context, repair Repair, f FailureFilter, expect *int) (*Repairing, error) {
-	if repairs[repair] == "" {
+	if repairs[repair].sql == "" {
 		return nil, fmt.Errorf("no such repair: %q", repair)
 	}
 	f.Limit, f.After = 0, nil
 	r := &Repairing{operator: o, repair: repair, filter: f}
-	doing := act{string(repair) + " rows", f.Job, f.describe()}
+	doing := act{repairs[repair].action, f.Job, f.describe()}
 	call, cancel := o.db.bounded(ctx)
 	defer cancel()
 	// Read committed: the count sees what the one before has done while this one waited for the lock.
@@ -119,7 +124,7 @@ func (o *Operator) BeginRepair(ctx context.Context, repair Repair, f FailureFilt
 		}
 		result := ResultUnderWay
 		if r.Matched == 0 {
-			r.Ended, result = true, resultNothing
+			r.Ended, result = true, ResultNothing
 		}
 		var err error
 		r.Entry, err = o.note(call, tx, doing, result, 0)
@@ -177,7 +182,7 @@ func (r *Repairing) Next(ctx context.Context) error {
 		}
 		result := ResultDone
 		if len(ids) > 0 {
-			tag, err := tx.Exec(ctx, repairs[r.repair], r.filter.Job, ids, r.filter.Until)
+			tag, err := tx.Exec(ctx, repairs[r.repair].sql, r.filter.Job, ids, r.filter.Until)
 			if err != nil {
 				return err
 			}
@@ -218,7 +223,7 @@ func (r *Repairing) Abort(ctx context.Context, why error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortPatience)
 	defer cancel()
 	r.Ended = true
-	_, err := r.operator.db.pool.Exec(ctx, progressAuditSQL, r.Entry, 0, storable("ended early: "+why.Error()))
+	_, err := r.operator.db.pool.Exec(ctx, progressAuditSQL, r.Entry, 0, storable(string(ResultEarly.Because(why))))
 	return wrap("audit", err)
 }
 
@@ -266,9 +271,8 @@ func (f FailureFilter) describe() string {
 
 // MayRepair says whether an entry of the audit, as describe names its rows, is a repair of several rows that may have taken
 // this one.
-func MayRepair(action, target string, id int64) bool {
-	repair, isRepair := strings.CutSuffix(action, " rows")
-	if !isRepair || repairs[Repair(repair)] == "" || strings.HasPrefix(target, "row ") {
+func MayRepair(action Action, target string, id int64) bool {
+	if !action.IsRepair() || strings.HasPrefix(target, "row ") {
 		return false
 	}
 	first, _, _ := strings.Cut(target, ", ")

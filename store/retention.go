@@ -261,7 +261,7 @@ func (s *Sweep) record(ctx context.Context, tx pgx.Tx, rows int) error {
 		return nil
 	}
 	o := s.db.As(Actor{Who: "retention on " + s.host, Reason: "failed for longer than " + s.keep.String()})
-	_, err := o.note(ctx, tx, act{string(RepairDiscard) + " rows", s.kind.job, "failed rows"}, ResultDone, int64(rows))
+	_, err := o.note(ctx, tx, act{ActionDiscard, s.kind.job, "failed rows"}, ResultDone, int64(rows))
 	return err
 }
 

@@ -100,7 +100,7 @@ func (s *Source) Backlog(ctx context.Context, workers, limit int) (Backlog, erro
 		}
 		b.Workers[worker] = WorkerBacklog{Pending: pending, OldestID: oldest}
 		if age != nil {
-			b.Workers[worker].Age = max(0, time.Duration(*age*float64(time.Second)))
+			b.Workers[worker].Age = max(0, seconds(*age))
 		}
 	}
 	if err := rows.Err(); err != nil {

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := testservers.Main(m)
-	if err := goleak.Find(testservers.IgnoreServers()); err != nil {
+	if err := goleak.Find(); err != nil {
 		println(err.Error())
 		code = max(code, 1)
 	}

@@ -142,8 +142,9 @@ func (i *instance) takeAll(ctx context.Context, conn *pgx.Conn, v *view, tick *j
 	return nil
 }
 
-// acquireSQL takes free workers of a generation that is in force: the lock on the job's row keeps a change of K from
-// beginning meanwhile. $1 job, $2 instance, $3 how many at most.
+// acquireTemplate takes free workers of a generation, in force or ending: the lock on the job's row keeps a change of K from
+// beginning, or being taken back, meanwhile. $1 job, $2 instance, $3 how many at most; the two gaps are what tells
+// acquireSQL and settleSQL apart.
 const acquireTemplate = `with job as (
   select job, generation from modulo.jobs
   where job = $1::text and next_workers is %s and (hold_until is null or hold_until <= clock_timestamp())
@@ -163,6 +164,7 @@ where w.job = free.job and w.generation = free.generation and w.number = free.nu
 returning w.number, w.epoch, free.unfinished, free.unsettled, free.epoch = 0`
 
 var (
+	// acquireSQL takes free workers of a generation that is in force.
 	acquireSQL = fmt.Sprintf(acquireTemplate, "null", "")
 	// settleSQL takes free workers of a generation that is ending, whose last owner left something unsettled.
 	settleSQL = fmt.Sprintf(acquireTemplate, "not null", "\n    and "+openSQL)

@@ -31,11 +31,10 @@ where job = $1::text and number = $2::int and lineage = $4::text and ` + ownedSQ
 const reportTokenSQL = `update modulo.tokens set problem = $4::text, noted_at = clock_timestamp()
 where job = $1::text and number = $2::int and problem is distinct from $4::text and ` + ownedSQL
 
-// tokenHeldSQL says whether the worker still is its owner's. It notes the serial of its token, and takes back what was wrong
-// with it.
-const tokenHeldSQL = `with held as (
-  update modulo.tokens set serial = $4::bigint, problem = null, noted_at = clock_timestamp()
-  where job = $1::text and number = $2::int and (serial is distinct from $4::bigint or problem is not null) and ` + ownedSQL + `
+// tokenHeldSQL says whether the worker still is its owner's, and takes back what was wrong with its token.
+const tokenHeldSQL = `with cleared as (
+  update modulo.tokens set problem = null, noted_at = clock_timestamp()
+  where job = $1::text and number = $2::int and problem is not null and ` + ownedSQL + `
 )
 select ` + ownedSQL
 
@@ -80,12 +79,12 @@ func (w *WorkerRows) Made(ctx context.Context, name string) error {
 	return nil
 }
 
-// Held says that the token with this serial is in this worker's hands, and nothing is wrong with it.
-func (w *WorkerRows) Held(ctx context.Context, serial int64) error {
+// Held says that the token is in this worker's hands, and nothing is wrong with it.
+func (w *WorkerRows) Held(ctx context.Context) error {
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
 	var owned bool
-	err := w.source.db.pool.QueryRow(ctx, tokenHeldSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch, serial).Scan(&owned)
+	err := w.source.db.pool.QueryRow(ctx, tokenHeldSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch).Scan(&owned)
 	if err == nil && !owned {
 		err = jobs.ErrFenced
 	}
@@ -99,7 +98,11 @@ func (w *WorkerRows) Held(ctx context.Context, serial int64) error {
 func (w *WorkerRows) Sent(ctx context.Context, serial int64) error {
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
-	if _, err := w.source.db.pool.Exec(ctx, tokenSerialSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch, serial); err != nil {
+	changed, err := w.source.db.pool.Exec(ctx, tokenSerialSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch, serial)
+	if err == nil && changed.RowsAffected() == 0 {
+		err = jobs.ErrFenced
+	}
+	if err != nil {
 		return w.failed("note serial of token", err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -157,6 +158,24 @@ func TestListenOnOwnTables(t *testing.T) {
 	wantError(t, f.announce(parted), `alter table "public"."parted" enable trigger "modulo_rows"`)
 	f.exec(`drop trigger modulo_rows on parted; create trigger each after insert on parted for each row execute function modulo.notify_rows()`)
 	wantError(t, f.announce(parted), `create trigger modulo_rows after insert on "public"."parted" for each statement`)
+}
+
+// A trigger that is missing is told once, however many jobs share the table.
+func TestMissingTriggerIsToldOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(ownTable)
+	one, other := listening(tableJob("own")), listening(tableJob("own"))
+	other.Name = "other"
+	w, err := f.NewWakeups(store.WakeupConfig{Jobs: []*jobs.Job{one, other}, URL: f.url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range map[string]error{"announce": w.Announce(t.Context()), "check": w.Check(t.Context())} {
+		if err == nil || strings.Count(err.Error(), "wake nobody") != 1 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // Without the right to enable the trigger the statement is told; with it, it is done once, and nobody waits for long.

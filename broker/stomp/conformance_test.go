@@ -24,8 +24,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := testservers.Main(m)
-	err := goleak.Find(testservers.IgnoreServers(),
-		goleak.IgnoreAnyFunction("github.com/go-stomp/stomp/v3/server.(*requestProcessor).Serve")) // has no end
+	err := goleak.Find(goleak.IgnoreAnyFunction("github.com/go-stomp/stomp/v3/server.(*requestProcessor).Serve")) // has no end
 	if err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1

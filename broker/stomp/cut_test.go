@@ -128,7 +128,7 @@ func publishCut(t *testing.T, proxy *faultproxy.Proxy, p jobs.Publisher, message
 	return brokertest.PublishFailed(t, err)
 }
 
-// Case 3 on ActiveMQ: no part of a transaction is ever visible. Samples, or every byte with MODULO_CHAOS.
+// Case 3 on ActiveMQ: no part of a transaction is ever visible. Samples, or every byte with MODULO_CHAOS=long.
 func TestCutOnActiveMQ(t *testing.T) {
 	t.Parallel()
 	queue := brokertest.Queue(t)

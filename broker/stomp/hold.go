@@ -33,9 +33,9 @@ type Lineage interface {
 	Claim(ctx context.Context) (jobs.TokenClaim, error)
 	// Made says that the queue holds the token of the lineage.
 	Made(ctx context.Context, name string) error
-	// Held says that this publisher holds the token with this serial, and nothing is wrong with it. Only from now on nobody else
-	// can send: who owned the worker between Claim and the token's arrival may have sent rows that the caller knows nothing of.
-	Held(ctx context.Context, serial int64) error
+	// Held says that this publisher holds the token, and nothing is wrong with it. Only from now on nobody else can send:
+	// who owned the worker between Claim and the token's arrival may have sent rows that the caller knows nothing of.
+	Held(ctx context.Context) error
 	// Sent notes the serial of a token that the broker has confirmed, for Claim.
 	Sent(ctx context.Context, serial int64) error
 	// Report notes what is wrong with the token, for people.
@@ -192,10 +192,9 @@ func (p *Publisher) hold(ctx context.Context) (rows []jobs.Delivered, kept bool,
 		return nil, false, p.reportToken(ctx, err)
 	}
 	k.memory.compare(claim, k.current)
-	if err := k.Lineage.Held(ctx, k.current.Serial); err != nil {
+	if err := k.Lineage.Held(ctx); err != nil {
 		return nil, false, fmt.Errorf("token: %w", err)
 	}
-	k.memory.noted = k.current.Serial
 	if err := p.renew(ctx); err != nil {
 		return nil, false, err
 	}

@@ -49,14 +49,13 @@ func (l *lineage) Made(_ context.Context, name string) error {
 	return nil
 }
 
-func (l *lineage) Held(_ context.Context, serial int64) error {
+func (l *lineage) Held(context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.problem = ""
 	if l.taken {
 		return jobs.ErrFenced
 	}
-	l.serial = serial
 	return nil
 }
 

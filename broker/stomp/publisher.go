@@ -69,8 +69,12 @@ func (p *Publisher) open(ctx context.Context, host Host) (jobs.Recall, error) {
 	}
 	if err != nil {
 		p.abort(err)
+		return jobs.Recall{}, err
 	}
-	return recall, err
+	if p.keeper != nil {
+		recall.SetBack = p.keeper.memory.tell()
+	}
+	return recall, nil
 }
 
 // recall takes up the token. Where the broker cannot keep one, or does not let us make the first one, the publisher goes
@@ -87,9 +91,7 @@ func (p *Publisher) recall(ctx context.Context) (jobs.Recall, error) {
 	default:
 		rows, kept, holdErr := p.hold(ctx)
 		if holdErr == nil {
-			recall := jobs.Recall{Kept: kept, Rows: rows}
-			recall.SetBack, recall.Since, recall.Lost = p.keeper.memory.tell()
-			return recall, nil
+			return jobs.Recall{Kept: kept, Rows: rows}, nil
 		}
 		if err = holdErr; !errors.Is(err, errTokenDenied) || p.keeper.claim.Made {
 			return jobs.Recall{}, err
@@ -134,6 +136,9 @@ func (p *Publisher) Publish(ctx context.Context, messages []jobs.Message, open [
 	if len(messages) == 0 {
 		return nil
 	}
+	if p.conn != nil && p.keeper != nil {
+		p.keeper.note(ctx)
+	}
 	return p.publish(ctx, messages, open)
 }
 
@@ -143,11 +148,13 @@ func (p *Publisher) Forget(ctx context.Context) error {
 	if p.conn == nil || p.keeper == nil {
 		return nil
 	}
-	p.keeper.note(ctx)
-	if len(p.keeper.named) == 0 && time.Since(p.keeper.since) < p.cfg.TokenRefresh {
-		return nil
+	if len(p.keeper.named) > 0 || time.Since(p.keeper.since) >= p.cfg.TokenRefresh {
+		if err := p.publish(ctx, nil, nil); err != nil {
+			return err
+		}
 	}
-	return p.publish(ctx, nil, nil)
+	p.keeper.note(ctx)
+	return nil
 }
 
 func (p *Publisher) publish(ctx context.Context, messages []jobs.Message, open []int64) error {
@@ -161,9 +168,6 @@ func (p *Publisher) publish(ctx context.Context, messages []jobs.Message, open [
 	}
 	if p.conn == nil {
 		return &jobs.PublishError{Fault: jobs.FaultConnection, Err: errNotConnected}
-	}
-	if p.keeper != nil {
-		p.keeper.note(ctx)
 	}
 	c := p.conn
 	unbind := context.AfterFunc(ctx, func() { c.cut(context.Cause(ctx)) })

@@ -12,8 +12,12 @@ import (
 // names the rows.
 const remembered = 4
 
-// noteInterval is the time from one note of a token's serial in the database to the next.
-const noteInterval = 5 * time.Second
+const (
+	// noteInterval is the time from one note of a token's serial in the database to the next.
+	noteInterval = 5 * time.Second
+	// notePatience is how long a batch may wait for a note.
+	notePatience = 500 * time.Millisecond
+)
 
 // confirmation is a transaction that the broker was asked to commit, or has confirmed.
 type confirmation struct {
@@ -21,19 +25,19 @@ type confirmation struct {
 	rows   []int64
 }
 
-// memory is what a keeper knows of its own transactions beyond connections. The token that a connection finds must be as new
-// as the last one that was confirmed, here, or to any owner before as the database knows it: who holds it goes on from there.
-// An older one shows that the broker has gone back to an earlier state of its store.
+// memory is what a keeper knows of a lineage's transactions beyond connections. The token that a connection finds must be as
+// new as the last one that was confirmed, here, or to any owner before as the database knows it: who holds it goes on from
+// there. An older one shows that the broker has gone back to an earlier state of its store.
 type memory struct {
-	lineage   string // of the tokens
+	lineage   string
 	asked     confirmation
-	confirmed []confirmation // the last ones, oldest first
-	setBack   int64          // transactions that turned out to be lost and were not told of yet
-	since     time.Time      // of the state that the broker has gone back to; zero: not known
-	lost      []int64        // rows of those transactions, as far as they are remembered
+	confirmed []confirmation // the last ones with rows, oldest first
+	from      int64          // serial after which confirmed has all that had rows
 
-	noted   int64     // serial that the database knows
-	notedAt time.Time // when it was told last, or was to be
+	lost    jobs.SetBack // not told of yet
+	judged  int64        // serial in the database that has shown a loss
+	noted   int64        // serial in the database, as far as it is known
+	notedAt time.Time    // when it was noted last, or tried to
 }
 
 // ask notes the transaction that is about to be committed.
@@ -50,44 +54,64 @@ func (m *memory) confirm() {
 		return
 	}
 	if len(m.confirmed) == remembered {
+		m.from = m.confirmed[0].serial
 		m.confirmed = slices.Delete(m.confirmed, 0, 1)
 	}
 	m.confirmed = append(m.confirmed, m.asked)
+	m.asked = confirmation{}
 }
 
-// compare holds the token that a connection has found against what was confirmed. The serial of the claim may be some seconds
-// old, and counts tokens without messages as well.
+// compare holds the token that a connection has found against what was confirmed. The claim's serial may be some seconds old,
+// and is there again with the next claim until a newer one is noted.
 func (m *memory) compare(claim jobs.TokenClaim, found token) {
 	if m.lineage != claim.Lineage {
-		m.lineage, m.confirmed = claim.Lineage, nil
+		*m = memory{lineage: claim.Lineage, from: max(found.Serial, claim.Serial)}
 	}
-	newest := claim.Serial
+	if m.asked.serial == found.Serial {
+		m.confirm() // only its receipt got lost
+	}
+	newest := found.Serial
+	switch {
+	case claim.Serial <= found.Serial:
+		m.judged = 0
+	case claim.Serial != m.judged:
+		newest, m.judged = claim.Serial, claim.Serial
+	}
+	lost := jobs.SetBack{Since: found.At, All: found.Serial >= m.from}
 	for _, c := range m.confirmed {
 		if c.serial > found.Serial {
-			newest, m.lost = max(newest, c.serial), append(m.lost, c.rows...)
+			newest, lost.Rows = max(newest, c.serial), append(lost.Rows, c.rows...)
 		}
 	}
-	m.confirmed = nil
-	if newest > found.Serial {
-		m.setBack, m.since = max(m.setBack, newest-found.Serial), found.At // the database may have kept what was not told yet
+	if lost.Transactions = newest - found.Serial; lost.Transactions > 0 {
+		m.lost = lost
 	}
+	m.confirmed = slices.DeleteFunc(m.confirmed, func(c confirmation) bool { return c.serial > found.Serial })
+	m.from, m.noted = min(m.from, found.Serial), claim.Serial
 }
 
 // tell tells of what was lost, once.
-func (m *memory) tell() (setBack int64, since time.Time, lost []int64) {
-	told := *m
-	m.setBack, m.since, m.lost = 0, time.Time{}, nil
-	return told.setBack, told.since, told.lost
+func (m *memory) tell() jobs.SetBack {
+	lost := m.lost
+	m.lost = jobs.SetBack{}
+	return lost
 }
 
 // note lets the database know from time to time how far the token has come, so that whoever comes next can find out that the
-// broker has gone back behind that. current is confirmed.
+// broker has gone back behind that. current is confirmed, and what was lost before it is told.
 func (k *keeper) note(ctx context.Context) {
 	if k.current.Serial == k.memory.noted || time.Since(k.memory.notedAt) < noteInterval {
 		return
 	}
-	k.memory.notedAt = time.Now()
-	if k.Lineage.Sent(ctx, k.current.Serial) == nil { // or it is tried again
-		k.memory.noted = k.current.Serial
+	ctx, cancel := context.WithTimeout(ctx, notePatience)
+	defer cancel()
+	k.memory.note(k.current.Serial, k.Lineage.Sent(ctx, k.current.Serial))
+}
+
+// note says that a serial was written to the database, or perhaps: then it is tried again.
+func (m *memory) note(serial int64, err error) {
+	m.notedAt, m.judged = time.Now(), 0
+	if err == nil {
+		m.noted = serial
 	}
 }

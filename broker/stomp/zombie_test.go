@@ -144,7 +144,7 @@ func wave(t *testing.T, positions []int64) (committed int, longest time.Duration
 
 // A zombie that is stopped at any byte of a batch, and goes on when its successor has sent something: nothing of it
 // arrives then, and the successor's token says exactly what had arrived before. A sample of bytes, or each with
-// MODULO_CHAOS.
+// MODULO_CHAOS=long.
 func TestZombieResumedAtEveryByte(t *testing.T) {
 	t.Parallel()
 	length := batchLength(t)

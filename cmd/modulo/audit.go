@@ -21,10 +21,11 @@ func (a *app) auditCommand() *cobra.Command {
   modulo audit outbox --before 1042`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	cmd.Flags().IntVar(&filter.Limit, "limit", 50, "list at most this many, up to 1000")
+	limit := pageFlag(cmd)
 	cmd.Flags().Int64Var(&filter.Before, "before", 0, "begin before this entry: the next page")
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		filter.Limit = limit.rows
 		if len(args) == 1 {
 			filter.Job = args[0]
 		}
@@ -36,7 +37,10 @@ func (a *app) auditCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printAudit(*output, page)
+			if err := a.printAudit(*output, page); err != nil {
+				return err
+			}
+			return tellMore(a, page.Next)
 		})
 	}
 	return cmd
@@ -46,8 +50,8 @@ func (a *app) printAudit(output outputFormat, page operations.Audit) error {
 	p := printed{value: page, head: []string{"ENTRY", "AT", "WHO", "ACTION", "JOB", "TARGET", "RESULT", "AFFECTED", "REASON"}}
 	for _, e := range page.Entries {
 		p.rows = append(p.rows, []string{
-			strconv.FormatInt(e.ID, 10), e.At.UTC().Format(time.RFC3339), oneLine(e.Who), e.Action, e.Job, cmp.Or(oneLine(e.Target), "-"),
-			oneLine(e.Result), strconv.FormatInt(e.Affected, 10), cmp.Or(oneLine(e.Reason), "-"),
+			strconv.FormatInt(e.ID, 10), e.At.UTC().Format(time.RFC3339), oneLine(e.Who), string(e.Action), e.Job, cmp.Or(oneLine(e.Target), "-"),
+			oneLine(string(e.Result)), strconv.FormatInt(e.Affected, 10), cmp.Or(oneLine(e.Reason), "-"),
 		})
 	}
 	return a.print(output, p)

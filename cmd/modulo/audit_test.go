@@ -29,9 +29,25 @@ func TestAudit(t *testing.T) {
 	if first.Who != systemUser() || !strings.Contains(first.Who, "@") || first.Reason != "ticket 4711" || first.Action != "pause" {
 		t.Errorf("entry %+v", first)
 	}
-	golden(t, "cli/audit.txt", maskedTable(f.ok("audit", "--limit", "4")))
+	first4 := f.exits(0, "audit", "--limit", "4")
+	golden(t, "cli/audit.txt", maskedTable(first4.stdout))
+	if !strings.Contains(first4.stderr, "there are more: raise --limit, or go on with --before 2\n") {
+		t.Errorf("more than a page: %q", first4.stderr)
+	}
 	if lines := f.ok("audit", "outbox", "--before", "2"); strings.Count(lines, "\n") != 2 {
 		t.Errorf("before entry 2:\n%s", lines)
+	}
+}
+
+// TestLimits: a limit that would be cut, or taken for another, is refused.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, c := range []struct{ command, limit, want string }{
+		{"audit", "0", "1 to 1000"}, {"audit", "-3", "1 to 1000"}, {"audit", "5000", "1 to 1000"}, {"audit", "x", "1 to 1000"},
+		{"passes outbox", "0", "1 to 1000"}, {"rows list outbox", "-5", "from 0 on"},
+	} {
+		f.refuses(exitUsage, []string{"--limit", c.want}, append(strings.Fields(c.command), "--limit="+c.limit)...)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -116,8 +115,7 @@ func (a *app) demoOn(ctx context.Context, flags demoFlags) (err error) {
 	if err := app.insert(ctx, flags.rows); err != nil {
 		return stoppedEarly(ctx, err)
 	}
-	o := opening{grace: 15 * time.Second, farewell: 5 * time.Second, log: log}
-	o.monitor = a.newMonitor(c, nil, log)
+	o := opening{grace: 15 * time.Second, farewell: 5 * time.Second, monitor: a.newMonitor(c, nil, log), log: log}
 	if flags.exit {
 		return a.demoService(ctx, c, o, app, flags)
 	}
@@ -129,12 +127,15 @@ func (a *app) demoOn(ctx context.Context, flags demoFlags) (err error) {
 
 // demoSite serves the dashboard while the service runs.
 func (a *app) demoSite(ctx context.Context, c *config.Config, o opening, app *demoApplication, flags demoFlags) error {
-	return a.besideSite(ctx, c, o, func(o opening, listener net.Listener) error {
-		if listener != nil {
-			fmt.Fprintf(a.err, "Dashboard:  http://%s/\n", listener.Addr())
-		}
-		return a.demoService(ctx, c, o, app, flags)
-	})
+	site, closeSite, err := a.openSite(ctx, c, o)
+	if err != nil {
+		return err
+	}
+	defer closeSite()
+	if o.site = site; site != nil {
+		fmt.Fprintf(a.err, "Dashboard:  http://%s/\n", site.address)
+	}
+	return a.demoService(ctx, c, o, app, flags)
 }
 
 // demoService runs the service and shows what arrives.
@@ -146,7 +147,7 @@ func (a *app) demoService(ctx context.Context, c *config.Config, o opening, app 
 	defer s.db.Close()
 	serving, stopServing := context.WithCancel(ctx)
 	served, changed := make(chan error, 1), make(chan error, 1)
-	go func() { served <- s.runMonitored(serving, c, o) }()
+	go func() { served <- s.work(serving, c, o) }()
 	go func() {
 		if flags.exit {
 			changed <- nil

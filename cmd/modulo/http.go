@@ -53,8 +53,8 @@ func listenHTTP(ctx context.Context, c *config.Config, log zerolog.Logger) (net.
 	return listener, nil
 }
 
-// besideHTTP works while the handler answers on the listener, and stops answering last.
-func besideHTTP(listener net.Listener, handler http.Handler, log zerolog.Logger, work func() error) error {
+// serveHTTP lets the handler answer on the listener. The function it returns ends that; answers under way may take goodbye.
+func serveHTTP(listener net.Listener, handler http.Handler, log zerolog.Logger) (end func()) {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: answerTimeout, WriteTimeout: answerTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: stdlog.New(log, "", 0),
@@ -65,12 +65,12 @@ func besideHTTP(listener net.Listener, handler http.Handler, log zerolog.Logger,
 			log.Error().Err(err).Msg("http ended; the service goes on")
 		}
 	})
-	err := work()
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
-	defer cancel()
-	if server.Shutdown(ctx) != nil {
-		_ = server.Close() // whoever still reads is cut off
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close() // whoever still reads is cut off
+		}
+		serving.Wait()
 	}
-	serving.Wait()
-	return err
 }

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	code := testservers.Main(m)
-	if err := goleak.Find(testservers.IgnoreServers()); err != nil {
+	if err := goleak.Find(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}

@@ -47,11 +47,9 @@ func (a *app) drainOnce(cmd *cobra.Command, flags *serviceFlags, output outputFo
 		return stoppedEarly(ctx, err)
 	}
 	defer s.db.Close()
-	var summaries []jobs.Summary
-	err = s.besideNotes(ctx, o, func() (err error) {
-		summaries, err = s.Once(ctx)
-		return err
-	})
+	endNotes := s.notes(ctx, o)
+	summaries, err := s.Once(ctx)
+	endNotes()
 	if summaries == nil {
 		return stoppedEarly(ctx, err)
 	}

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"modulo/internal/operations"
 )
 
 // isTerminal says whether a person reads w as it is written.
@@ -44,6 +48,44 @@ func outputFlag(cmd *cobra.Command) *outputFormat {
 	format := asTable
 	cmd.Flags().VarP(&format, "output", "o", "table or json")
 	return &format
+}
+
+// limit is the value of --limit. One that would be cut or taken for another is noticed before the command does anything.
+type limit struct{ rows, least, most int }
+
+func (l *limit) String() string { return strconv.Itoa(l.rows) }
+func (l *limit) Type() string   { return "int" }
+
+func (l *limit) Set(text string) error {
+	rows, err := strconv.Atoi(text)
+	switch {
+	case err == nil && rows >= l.least && rows <= l.most:
+		l.rows = rows
+		return nil
+	case l.most == math.MaxInt:
+		return fmt.Errorf("want a number from %d on", l.least)
+	}
+	return fmt.Errorf("want a number from %d to %d", l.least, l.most)
+}
+
+// limitFlag adds --limit to a command that lists; l holds the default and the bounds.
+func limitFlag(cmd *cobra.Command, l limit, usage string) *limit {
+	cmd.Flags().Var(&l, "limit", usage)
+	return &l
+}
+
+// pageFlag adds --limit to a command that lists page by page.
+func pageFlag(cmd *cobra.Command) *limit {
+	return limitFlag(cmd, limit{rows: 50, least: 1, most: operations.MaxPage}, fmt.Sprintf("list at most this many, up to %d", operations.MaxPage))
+}
+
+// tellMore says where the next page begins; nil: this was the last one.
+func tellMore[P any](a *app, next *P) error {
+	if next == nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(a.err, "there are more: raise --limit, or go on with --before %v\n", *next)
+	return err
 }
 
 // printed is something that can be listed: as it is for JSON, as rows of cells for people.

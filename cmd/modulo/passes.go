@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
@@ -19,21 +18,18 @@ func (a *app) passesCommand() *cobra.Command {
 		Use:   "passes JOB",
 		Short: "What the passes of a job did in the last hours, newest first",
 		Long: `What the passes of a job did that had rows, or did not work, newest first: the last day at most. Passes of a job at
-intervals that went alike within a minute are one line. Instances write them every few seconds; "once" does not.`,
+intervals that went alike within a minute are one line. Instances write them every few seconds, "once" does too.`,
 		Example: `  modulo passes outbox --limit 20
   modulo passes outbox --worker 3 --trouble -o json`,
 		Args: cobra.ExactArgs(1),
 	}
-	cmd.Flags().IntVar(&filter.Limit, "limit", 50, "list at most this many, up to 1000")
+	limit := pageFlag(cmd)
 	cmd.Flags().IntVar(&worker, "worker", 0, "only this worker; -1: only passes missed because workers had no owner")
 	cmd.Flags().BoolVar(&filter.Trouble, "trouble", false, "only passes that ended early or were missed")
 	cmd.Flags().StringVar(&before, "before", "", `begin behind this place: "next" of -o json, the next page`)
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if filter.Limit < 1 || filter.Limit > operations.MaxPage {
-			return exit(exitUsage, fmt.Errorf("--limit %d is not from 1 to %d", filter.Limit, operations.MaxPage))
-		}
-		filter.Job = args[0]
+		filter.Job, filter.Limit = args[0], limit.rows
 		if cmd.Flags().Changed("worker") {
 			filter.Worker = &worker
 		}
@@ -46,11 +42,10 @@ intervals that went alike within a minute are one line. Instances write them eve
 			if err != nil {
 				return err
 			}
-			if err := a.printPasses(*output, page); err != nil || page.Next == nil {
+			if err := a.printPasses(*output, page); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.err, "there are more: raise --limit, or go on with --before %s\n", *page.Next)
-			return err
+			return tellMore(a, page.Next)
 		})
 	}
 	return cmd

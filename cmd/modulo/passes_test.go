@@ -39,7 +39,7 @@ func TestPasses(t *testing.T) {
 	if a := f.exits(0, "passes", "outbox", "--limit", "1"); !strings.Contains(a.stderr, "--before 2030-01-02T00:00:00Z_-1\n") {
 		t.Errorf("more than a page: %q", a.stderr)
 	}
-	f.refuses(exitUsage, []string{"--limit 1001"}, "passes", "outbox", "--limit", "1001")
+	f.refuses(exitUsage, []string{`"1001" for "--limit"`, "1 to 1000"}, "passes", "outbox", "--limit", "1001")
 	f.refuses(exitUsage, []string{"not a place in the history"}, "passes", "outbox", "--before", "yesterday")
 	f.refuses(exitRefused, []string{"no such job"}, "passes", "outbx")
 }

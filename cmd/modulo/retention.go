@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"modulo/internal/config"
 	"modulo/internal/retention"
-	"modulo/jobs"
 	"modulo/store"
 )
 
@@ -19,37 +17,25 @@ const (
 	maxLagPasses = 10
 )
 
-// besideRetention works while old rows are removed in the background, if the configuration asks for that.
-func (s *service) besideRetention(ctx context.Context, c *config.Config, o opening, work func() error) error {
+// retention says which old rows are removed; no Sweeps: the configuration keeps them all.
+func (s *service) retention(c *config.Config, o opening) (retention.Config, error) {
 	r := c.Retention
 	list, err := s.db.Sweeps(store.RetentionConfig{
-		Jobs: c.JobList(), Others: c.Others(), Done: time.Duration(r.Done), Failed: time.Duration(r.Failed), Audit: time.Duration(r.Audit),
+		Jobs: s.jobs, Others: c.Others(), Done: time.Duration(r.Done), Failed: time.Duration(r.Failed), Audit: time.Duration(r.Audit),
 	})
 	if err != nil {
-		return err
+		return retention.Config{}, err
 	}
-	if len(list) == 0 {
-		return work()
-	}
-	cfg := retention.Config{Interval: time.Duration(r.Every), Log: o.log, Busy: func(ctx context.Context) (string, error) { return s.busy(ctx, c.JobList()) }}
+	removal := retention.Config{Interval: time.Duration(r.Every), Busy: s.busy, Observer: o.monitor, Log: o.log}
 	for _, sweep := range list {
-		cfg.Sweeps = append(cfg.Sweeps, sweep)
+		removal.Sweeps = append(removal.Sweeps, sweep)
 	}
-	if o.monitor != nil {
-		cfg.Observer = o.monitor
-	}
-	removing, stop := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	running.Go(func() { retention.Run(removing, cfg) })
-	err = work()
-	stop()
-	running.Wait()
-	return err
+	return removal, nil
 }
 
 // busy says of which job more is pending than one batch of each worker, or something for too long.
-func (s *service) busy(ctx context.Context, list []*jobs.Job) (string, error) {
-	for _, job := range list {
+func (s *service) busy(ctx context.Context) (string, error) {
+	for _, job := range s.jobs {
 		limit := job.Workers * job.Batch
 		b, err := s.sources[job.Name].Backlog(ctx, job.Workers, limit)
 		if err != nil {

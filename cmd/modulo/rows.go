@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -19,7 +20,7 @@ func (a *app) rowsCommand() *cobra.Command {
 		Use:   "rows",
 		Short: "See and put right the rows that failed",
 		Long: `See and put right the rows that failed: the broker refused them, or they cannot be sent as they are. A failed row waits
-for a person once its attempts are used up; it is never deleted by itself.`,
+for a person once its attempts are used up; it is never given up by itself, unless retention.failed says so.`,
 	}
 	cmd.AddCommand(
 		a.rowsListCommand(), a.rowsGroupsCommand(), a.rowsShowCommand(),
@@ -78,7 +79,7 @@ func (a *app) rowsListCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 	}
 	flags.add(cmd)
-	limit := cmd.Flags().Int("limit", 0, "list at most this many (0: all)")
+	limit := limitFlag(cmd, limit{most: math.MaxInt}, "list at most this many (0: all)")
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		filter, err := flags.filter(args[0])
@@ -86,7 +87,7 @@ func (a *app) rowsListCommand() *cobra.Command {
 			return err
 		}
 		return a.withConsole(cmd.Context(), func(c *operations.Console) error {
-			return a.listFailures(cmd.Context(), c, filter, *limit, *output)
+			return a.listFailures(cmd.Context(), c, filter, limit.rows, *output)
 		})
 	}
 	return cmd

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -14,6 +12,7 @@ import (
 	"modulo/internal/config"
 	"modulo/internal/monitor"
 	"modulo/internal/operations"
+	"modulo/internal/retention"
 	"modulo/internal/traces"
 )
 
@@ -33,6 +32,7 @@ their receipts and marks, and the process ends with 0 within --shutdown-timeout.
 	return cmd
 }
 
+// serve is the service from its site to the clean stop. Whatever goes on beside its workers ends after them, last what began first.
 func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	ctx := cmd.Context()
 	log, err := a.logger()
@@ -47,14 +47,26 @@ func (a *app) serve(cmd *cobra.Command, flags *serviceFlags) error {
 	if err != nil {
 		return err
 	}
-	o := opening{patience: startPatience, grace: flags.grace(), farewell: flags.farewell(), maxWorkers: flags.maxWorkers, log: log}
+	o := opening{
+		patience: startPatience, grace: flags.grace(), farewell: flags.farewell(), maxWorkers: flags.maxWorkers,
+		monitor: a.newMonitor(c, exporter, log), log: log,
+	}
+	site, closeSite, err := a.openSite(ctx, c, o)
+	if err != nil {
+		return err
+	}
+	defer closeSite()
+	o.site = site
 	if exporter != nil {
 		o.tracer = exporter
+		defer beside(context.WithoutCancel(ctx), exporter.Run)()
 	}
-	o.monitor = a.newMonitor(c, exporter, log)
-	return a.besideSite(ctx, c, o, func(o opening, _ net.Listener) error {
-		return besideTraces(ctx, exporter, func() error { return a.runService(ctx, c, flags, o) })
-	})
+	s, err := a.openService(ctx, c, o)
+	if err != nil {
+		return stoppedEarly(ctx, err)
+	}
+	defer s.db.Close()
+	return s.runUntilStopped(ctx, c, o, flags.shutdownTimeout)
 }
 
 func (a *app) newMonitor(c *config.Config, exporter *traces.Exporter, log zerolog.Logger) *monitor.Monitor {
@@ -65,15 +77,10 @@ func (a *app) newMonitor(c *config.Config, exporter *traces.Exporter, log zerolo
 	return monitor.New(settings)
 }
 
-// runService is the service from waiting for the database to the clean stop.
-func (a *app) runService(ctx context.Context, c *config.Config, flags *serviceFlags, o opening) error {
+// runUntilStopped runs the service and tells its story. A stop that takes longer than the timeout is an error.
+func (s *service) runUntilStopped(ctx context.Context, c *config.Config, o opening, timeout time.Duration) error {
 	log := o.log
-	s, err := a.openService(ctx, c, o)
-	if err != nil {
-		return stoppedEarly(ctx, err)
-	}
-	defer s.db.Close()
-	for _, job := range c.JobList() {
+	for _, job := range s.jobs {
 		log.Info().Str("job", job.Name).Int("workers", job.Workers).Str("table", job.Source.Table).Int("batch", job.Batch).Msg("job starts")
 	}
 	log.Info().Str("version", version()).Stringer("broker", s.broker).Msg("service starts")
@@ -82,60 +89,60 @@ func (a *app) runService(ctx context.Context, c *config.Config, flags *serviceFl
 		asked <- time.Now()
 		log.Info().AnErr("cause", context.Cause(ctx)).Msg("stopping: no new batch; finishing those in flight")
 	})()
-	if err := s.besideRetention(ctx, c, o, func() error { return s.runMonitored(ctx, c, o) }); err != nil {
+	if err := s.work(ctx, c, o); err != nil {
 		return err
 	}
-	if took := time.Since(<-asked); took > flags.shutdownTimeout {
-		return fmt.Errorf("stop took %s, longer than --shutdown-timeout %s", took.Round(time.Millisecond), flags.shutdownTimeout)
+	if took := time.Since(<-asked); took > timeout {
+		return fmt.Errorf("stop took %s, longer than --shutdown-timeout %s", took.Round(time.Millisecond), timeout)
 	}
 	log.Info().Msg("stopped")
 	return nil
 }
 
-// lastNotes is how many last notes of progress fit into the farewell, of which jobs.Service needs half and the rest is slack.
-const lastNotes = 6
-
-// runMonitored runs the service while others tell what it does, count what is pending, and do what people ask for by HTTP.
-func (s *service) runMonitored(ctx context.Context, c *config.Config, o opening) error {
-	settings, err := c.Settings()
+// work runs the workers until ctx ends. Beside them old rows are removed, people see and do what the site offers, and what
+// the workers do is noted in the database.
+func (s *service) work(ctx context.Context, c *config.Config, o opening) error {
+	removal, err := s.retention(c, o)
 	if err != nil {
 		return err
 	}
-	m := o.monitor
-	m.Runs()
-	defer context.AfterFunc(ctx, m.Stops)()
-	shown := operations.Config{DB: s.db, Jobs: s.jobs, Sources: s.sources, Counted: m.Counted, Settings: settings}
-	if o.site != nil {
-		shown.Doctor = o.site.doctor
+	if len(removal.Sweeps) > 0 {
+		defer beside(ctx, func(ctx context.Context) { retention.Run(ctx, removal) })()
 	}
-	console := operations.New(shown)
+	o.monitor.Runs()
+	defer context.AfterFunc(ctx, o.monitor.Stops)()
 	if o.site != nil {
+		console, err := s.console(c, o)
+		if err != nil {
+			return err
+		}
 		if err := o.site.open(console); err != nil {
 			return err
 		}
 		defer o.site.close()
+		defer beside(ctx, console.Watch, func(ctx context.Context) { o.monitor.Sample(ctx, s.db, s.tables()) })()
 	}
-	beside, stop := context.WithCancel(ctx)
-	var others sync.WaitGroup
-	if o.site != nil {
-		others.Go(func() { m.Sample(beside, s.db, s.tables()) })
-		others.Go(func() { console.Watch(beside) })
-	}
-	err = s.besideNotes(ctx, o, func() error { return s.Run(ctx) })
-	stop()
-	others.Wait()
-	return err
+	defer s.notes(ctx, o)()
+	return s.Run(ctx)
 }
 
-// besideNotes notes in the database what the workers do, until the last batches have their marks.
-func (s *service) besideNotes(ctx context.Context, o opening, work func() error) error {
-	noting, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var notes sync.WaitGroup
-	notes.Go(func() { o.monitor.Tell(noting, s.db, o.farewell/lastNotes) })
-	err := work()
-	stop()
-	notes.Wait()
-	return err
+// console is what the site shows of the service.
+func (s *service) console(c *config.Config, o opening) (*operations.Console, error) {
+	settings, err := c.Settings()
+	if err != nil {
+		return nil, err
+	}
+	return operations.New(operations.Config{
+		DB: s.db, Jobs: s.jobs, Sources: s.sources, Counted: o.monitor.Counted, Settings: settings, Doctor: o.site.doctor,
+	}), nil
+}
+
+// lastNotes is how many last notes of progress fit into the farewell, of which jobs.Service needs half and the rest is slack.
+const lastNotes = 6
+
+// notes begins to note in the database what the workers do. They end by end, not by ctx: the last batches still get their marks.
+func (s *service) notes(ctx context.Context, o opening) (end func()) {
+	return beside(context.WithoutCancel(ctx), func(ctx context.Context) { o.monitor.Tell(ctx, s.db, o.farewell/lastNotes) })
 }
 
 // tables are the sources as the monitor wants them.
@@ -147,7 +154,7 @@ func (s *service) tables() map[string]monitor.Table {
 	return tables
 }
 
-// stoppedEarly is the error of a command that a signal ended before it could begin.
+// stoppedEarly is err, or the signal that ended ctx if one did: whatever that broke off, it decides the exit code.
 func stoppedEarly(ctx context.Context, err error) error {
 	if cause, ok := errors.AsType[signalled](context.Cause(ctx)); ok {
 		return cause

@@ -127,10 +127,10 @@ type opening struct {
 	farewell time.Duration // how long giving back the workers may take after that
 	// maxWorkers is the most that this process takes or, alone, runs at the same time; 0: no limit.
 	maxWorkers int
-	alone      bool             // as the only instance
-	monitor    *monitor.Monitor // optional
-	tracer     jobs.Tracer      // optional
-	site       *site            // optional
+	alone      bool // as the only instance
+	monitor    *monitor.Monitor
+	tracer     jobs.Tracer // optional
+	site       *site       // optional
 	log        zerolog.Logger
 }
 
@@ -140,14 +140,6 @@ func (o opening) limits() (taken, once int) {
 		return 0, o.maxWorkers
 	}
 	return o.maxWorkers, 0
-}
-
-// observers are the monitor, or nobody.
-func (o opening) observers() (jobs.Observer, jobs.InstanceObserver) {
-	if o.monitor == nil {
-		return nil, nil // a nil pointer in an interface would not be nil
-	}
-	return o.monitor, o.monitor
 }
 
 // openService connects to the database, checks schema and jobs against it, and puts the workers together. The
@@ -191,20 +183,19 @@ func (a *app) openService(ctx context.Context, c *config.Config, o opening) (_ *
 	for name, source := range sources {
 		fronts[name] = jobs.NewFront(source.Front)
 	}
-	observer, instanceObserver := o.observers()
-	newWorker := func(_ context.Context, job *jobs.Job, owned jobs.Owned, lease *jobs.Lease) (*jobs.Worker, error) {
+	newWorker := func(job *jobs.Job, owned jobs.Owned, lease *jobs.Lease) (*jobs.Worker, error) {
 		rows := sources[job.Name].Worker(owned.Shard)
 		return jobs.NewWorker(jobs.WorkerConfig{
 			Job: job, Shard: owned.Shard, Rows: rows, Failures: rows, Publisher: mq.Publisher(token(job, owned.Shard, rows)),
 			Front: fronts[job.Name], Unsettled: owned.Unsettled, Lease: lease, Log: o.log, Grace: o.grace,
-			Observer: observer, Tracer: o.tracer,
+			Observer: o.monitor, Tracer: o.tracer,
 		})
 	}
 	workers, err := jobs.NewService(jobs.ServiceConfig{
 		Jobs: c.JobList(), Ownership: ownership, NewWorker: newWorker, Timing: c.Timing(), Wakeups: wakeups, Farewell: o.farewell,
 		OnceWorkers: once,
 		Waiting:     func(ctx context.Context, job string) (bool, error) { return sources[job].Waiting(ctx) },
-		Observer:    instanceObserver, Log: o.log,
+		Observer:    o.monitor, Log: o.log,
 	})
 	if err != nil {
 		return nil, exit(exitUsage, err)

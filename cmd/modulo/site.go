@@ -19,6 +19,7 @@ import (
 
 // site is what people are served: nothing before the service has opened its database, and after it has let it go.
 type site struct {
+	address  net.Addr // where it answers
 	settings dashboard.Config
 	doctor   func(context.Context) doctor.Report
 	console  atomic.Pointer[operations.Console]
@@ -26,8 +27,8 @@ type site struct {
 	closed   *dashboard.Dashboard // which says so
 }
 
-func (a *app) newSite(c *config.Config, log zerolog.Logger) (*site, error) {
-	s := &site{settings: dashboard.Config{Prefix: c.HTTP.Prefix, Version: version(), Log: log}}
+func (a *app) newSite(c *config.Config, address net.Addr, log zerolog.Logger) (*site, error) {
+	s := &site{address: address, settings: dashboard.Config{Prefix: c.HTTP.Prefix, Version: version(), Log: log}}
 	s.doctor = func(ctx context.Context) doctor.Report {
 		examination := a.examination(true)
 		examination.Load = func() (*config.Config, error) { return c, nil } // as it is in force
@@ -62,28 +63,25 @@ func (s *site) current() *operations.Console { return s.console.Load() }
 
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.pages.Load().ServeHTTP(w, r) }
 
-// besideSite works while the site is served where the configuration says; listener is nil where it is nowhere.
-func (a *app) besideSite(ctx context.Context, c *config.Config, o opening, work func(o opening, listener net.Listener) error) error {
+// openSite serves the site where the configuration says, until the function that it returns is called; nil where it is nowhere.
+func (a *app) openSite(ctx context.Context, c *config.Config, o opening) (s *site, end func(), err error) {
 	listener, err := listenHTTP(ctx, c, o.log)
+	if err != nil || listener == nil {
+		return nil, func() {}, err
+	}
+	if s, err = a.newSite(c, listener.Addr(), o.log); err != nil {
+		return nil, nil, errors.Join(err, listener.Close())
+	}
+	handler, err := s.routes(c, o)
 	if err != nil {
-		return err
+		return nil, nil, errors.Join(err, listener.Close())
 	}
-	if listener == nil {
-		return work(o, nil)
-	}
-	if o.site, err = a.newSite(c, o.log); err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	handler, err := routes(listener, c, o)
-	if err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	return besideHTTP(listener, withPprof(c, handler), o.log, func() error { return work(o, listener) })
+	return s, serveHTTP(listener, withPprof(c, handler), o.log), nil
 }
 
 // routes are what the listener answers: probes and metrics to everybody, everything else behind the guard and the prefix.
-func routes(listener net.Listener, c *config.Config, o opening) (http.Handler, error) {
-	keeper, err := newGuard(listener, c, o.log)
+func (s *site) routes(c *config.Config, o opening) (http.Handler, error) {
+	keeper, err := newGuard(s.address, c, o.log)
 	if err != nil {
 		return nil, exit(exitUsage, err)
 	}
@@ -92,10 +90,10 @@ func routes(listener net.Listener, c *config.Config, o opening) (http.Handler, e
 	mux.HandleFunc("GET /readyz", o.monitor.Readyz)
 	mux.Handle("GET /metrics", o.monitor.Metrics())
 	guarded := http.NewServeMux()
-	programs := api.New(o.site.current, o.log)
+	programs := api.New(s.current, o.log)
 	guarded.Handle("/api/v1/", programs)
 	guarded.Handle("/api/v1", programs) // else the mux would lead out of the prefix
-	guarded.Handle("/", o.site)
+	guarded.Handle("/", s)
 	if c.HTTP.Prefix != "" {
 		mux.Handle("GET /{$}", http.RedirectHandler(c.HTTP.Prefix+"/", http.StatusFound))
 	}
@@ -103,11 +101,11 @@ func routes(listener net.Listener, c *config.Config, o opening) (http.Handler, e
 	return mux, nil
 }
 
-func newGuard(listener net.Listener, c *config.Config, log zerolog.Logger) (*guard.Guard, error) {
-	address, isTCP := listener.Addr().(*net.TCPAddr)
+func newGuard(address net.Addr, c *config.Config, log zerolog.Logger) (*guard.Guard, error) {
+	tcp, isTCP := address.(*net.TCPAddr)
 	keeper, err := guard.New(guard.Config{
 		UsersFile: c.HTTP.UsersFile, ReadOnly: c.HTTP.ReadOnly, Payloads: c.HTTP.Payloads, Hosts: c.HTTP.Hosts,
-		Loopback: isTCP && address.IP.IsLoopback(), Log: log,
+		Loopback: isTCP && tcp.IP.IsLoopback(), Log: log,
 	})
 	if err != nil {
 		return nil, err

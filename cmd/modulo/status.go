@@ -105,7 +105,7 @@ func nextPass(job operations.Job) string {
 	switch {
 	case job.NextAt == nil:
 		return "-"
-	case strings.HasPrefix(job.Schedule, "every "):
+	case job.ByInterval:
 		return job.Schedule
 	}
 	return "in " + time.Until(*job.NextAt).Round(time.Second).String()

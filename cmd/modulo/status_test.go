@@ -80,8 +80,8 @@ func TestNextPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		soon := time.Now().Add(3*time.Minute + 100*time.Millisecond)
 		for want, job := range map[string]operations.Job{
-			"-":           {Schedule: "every 500ms"},
-			"every 500ms": {Schedule: "every 500ms", NextAt: &soon},
+			"-":           {Schedule: "every 500ms", ByInterval: true},
+			"every 500ms": {Schedule: "every 500ms", ByInterval: true, NextAt: &soon},
 			"in 3m0s":     {Schedule: "cron */5 * * * *", NextAt: &soon},
 		} {
 			if got := nextPass(job); got != want {

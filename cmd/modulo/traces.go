@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"sync"
 
 	"github.com/rs/zerolog"
 
@@ -25,18 +23,4 @@ func (a *app) exporter(c *config.Config, log zerolog.Logger) (*traces.Exporter, 
 		return nil, exit(exitUsage, fmt.Errorf("traces: %w", err))
 	}
 	return exporter, nil
-}
-
-// besideTraces works while the exporter, if there is one, sends what the work tells, and lets it send the last of it.
-func besideTraces(ctx context.Context, exporter *traces.Exporter, work func() error) error {
-	if exporter == nil {
-		return work()
-	}
-	exporting, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var running sync.WaitGroup
-	running.Go(func() { exporter.Run(exporting) })
-	err := work()
-	stop()
-	running.Wait()
-	return err
 }

@@ -24,7 +24,7 @@ const rulesFile = "../../deploy/prometheus/alerts.yml"
 // happens once is seen for long enough that a machine which stops for some seconds does not miss it.
 var hasty = strings.NewReplacer(
 	"for: 1m\n", "for: 1s\n", "for: 2m\n", "for: 1s\n", "for: 5m\n", "for: 1s\n", "for: 10m\n", "for: 1s\n", "for: 1h\n", "for: 1s\n",
-	"[10m]", "[8s]", "[15m]", "[8s]", "> 300", "> 8",
+	"[10m]", "[8s]", "offset 10m", "offset 8s", "[15m]", "[8s]", "> 300", "> 8",
 )
 
 const prometheusSettings = `

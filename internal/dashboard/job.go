@@ -93,7 +93,7 @@ func (d *Dashboard) readJob(r *http.Request) (frame, error) {
 	if past.Err != nil {
 		page.PastError = past.Err.Error()
 	}
-	if !byInterval(j) {
+	if !j.ByInterval {
 		page.Schedule = j.Schedule
 	}
 	if j.BacklogProblem != "" {
@@ -201,7 +201,7 @@ func workerMark(j operations.Job, w operations.Worker, now time.Time) mark {
 		return mark{"warn", "pause", "paused"}
 	case w.LastPass != nil && w.LastPass.Problem != "":
 		return markOf(bad, "in trouble")
-	case byInterval(j) && stands(w, j.Aged, now):
+	case j.ByInterval && stands(w, j.Aged, now):
 		return markOf(bad, "stalled")
 	case w.Backlog == 0 && w.RowsPerSecond == 0:
 		return markOf(quiet, "idle")

@@ -5,7 +5,6 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"modulo/internal/operations"
@@ -64,11 +63,9 @@ func (d *Dashboard) entryLines(entries []operations.AuditEntry) []entryLine {
 	now := time.Now()
 	var lines []entryLine
 	for _, e := range entries {
-		line := entryLine{AuditEntry: e, When: moment(now, e.At), State: resultMark(e)}
-		if _, detail, found := strings.Cut(e.Result, ": "); found {
-			line.Detail = detail
-		}
-		if e.Action == "retry rows" || e.Action == "discard rows" {
+		result, why := e.Result.Apart()
+		line := entryLine{AuditEntry: e, When: moment(now, e.At), State: resultMark(result), Detail: why}
+		if e.Action.IsRepair() {
 			line.Path = d.render.path("/jobs/", e.Job, "/operations/", strconv.FormatInt(e.ID, 10))
 		}
 		lines = append(lines, line)
@@ -80,20 +77,12 @@ func entryReader(c *operations.Console, id int64) func(context.Context) (operati
 	return func(ctx context.Context) (operations.AuditEntry, error) { return c.AuditEntry(ctx, id) }
 }
 
-// resultMark tells an entry's result: its first word is one of the store's.
-func resultMark(e operations.AuditEntry) mark {
-	word, _, _ := strings.Cut(e.Result, ":")
-	switch {
-	case e.Result == store.ResultDone:
-		return markOf(good, word)
-	case e.Result == store.ResultUnderWay:
-		return markOf(busy, word)
-	case word == "ended early":
-		return markOf(bad, word)
-	case word == "refused":
-		return markOf(warn, word)
+// resultMark tells an entry's result, without its reason.
+func resultMark(result store.Result) mark {
+	levels := map[store.Result]level{
+		store.ResultDone: good, store.ResultUnderWay: busy, store.ResultEarly: bad, store.ResultRefused: warn,
 	}
-	return markOf(quiet, word)
+	return markOf(levels[result], string(result))
 }
 
 // instancesPage is the screen of what runs.

@@ -126,7 +126,7 @@ func nextPass(now time.Time, j operations.Job) template.HTML {
 	if j.NextAt == nil {
 		return `<span class="muted">none</span>`
 	}
-	if byInterval(j) {
+	if j.ByInterval {
 		return template.HTML(template.HTMLEscapeString(j.Schedule))
 	}
 	return moment(now, *j.NextAt)

@@ -81,10 +81,10 @@ func (d *Dashboard) readPasses(r *http.Request) (frame, error) {
 	for _, p := range s.Value {
 		line := passLine{
 			Number: p.Worker, Ended: moment(now, p.EndedAt), Took: span(time.Duration(p.TookMS) * time.Millisecond), Done: p.Done, Failed: p.Failed,
-			State: markOf(good, "complete"), Problem: p.Problem, Path: at + "?worker=" + strconv.Itoa(p.Worker),
+			State: markOf(good, string(store.PassComplete)), Problem: p.Problem, Path: at + "?worker=" + strconv.Itoa(p.Worker),
 		}
 		if p.Problem != "" {
-			line.State = markOf(bad, "ended early")
+			line.State = markOf(bad, string(store.PassEarly))
 		}
 		page.Passes = append(page.Passes, line)
 	}
@@ -167,7 +167,7 @@ func pastLines(list []operations.PastPass) []pastLine {
 // ahead lists the passes to come of a job that runs by cron; one that runs at intervals says all by its schedule.
 func (d *Dashboard) ahead(j operations.Job) []pointInTime {
 	definition := d.Console.Definition(j.Job)
-	if definition == nil || byInterval(j) || j.Paused {
+	if definition == nil || j.ByInterval || j.Paused {
 		return nil
 	}
 	var points []pointInTime

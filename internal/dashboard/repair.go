@@ -131,15 +131,16 @@ func (d *Dashboard) readOperation(r *http.Request) (frame, error) {
 	if e.Job != r.PathValue("job") {
 		return frame{}, errNotFound
 	}
-	page := operationPage{rights: rightsOf(r), Entry: e, State: resultMark(e), Ended: e.EndedAt != nil, At: moment(time.Now(), e.At)}
+	result, _ := e.Result.Apart()
+	page := operationPage{rights: rightsOf(r), Entry: e, State: resultMark(result), Ended: e.EndedAt != nil, At: moment(time.Now(), e.At)}
 	page.Of, _ = strconv.Atoi(r.URL.Query().Get("of")) // without it only what is done is shown
 	page.Meaning = "It goes on in the instance that began it, whether you watch or not. Should the number stand still for long, that instance is gone: ask for the repair again, and it does the rest."
 	if page.Ended {
 		page.Took = span(e.EndedAt.Sub(e.At))
 		page.Meaning = "The workers deal with the rows now: what fails again comes back to the list."
-		if strings.HasPrefix(e.Result, "ended early") {
+		if result == store.ResultEarly {
 			page.Meaning = "The workers deal with these rows; the others are still in the list: begin again to go on."
 		}
 	}
-	return frame{Title: e.Action + " of " + e.Job, Job: e.Job, Tab: "Failed rows", Command: "modulo audit", Page: page}, nil
+	return frame{Title: string(e.Action) + " of " + e.Job, Job: e.Job, Tab: "Failed rows", Command: "modulo audit", Page: page}, nil
 }

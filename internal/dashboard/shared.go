@@ -14,7 +14,8 @@ const (
 	readTimeout = 5 * time.Second
 	// rest is how much longer than it took to read it an answer is fresh at least: a slow one is asked for less often.
 	rest = 20
-	// maxKept bounds the memory for answers that nobody asks for any more.
+	// maxKept is how many answers of a kind are kept, fresh ones too: whoever asks for ever other ones must not fill the memory.
+	// Only those that are being read, each by somebody who waits, come on top.
 	maxKept = 200
 )
 
@@ -42,11 +43,18 @@ type reading[V any] struct {
 // fresh says whether a reading will do, or the one that is under way.
 func (r *reading[V]) fresh() bool {
 	age := time.Since(r.began)
+	if r.finished() {
+		return age < max(fresh, rest*r.took)
+	}
+	return age < readTimeout
+}
+
+func (r *reading[V]) finished() bool {
 	select {
 	case <-r.done:
-		return age < max(fresh, rest*r.took)
+		return true
 	default:
-		return age < readTimeout
+		return false
 	}
 }
 
@@ -64,12 +72,8 @@ func (s *shared[V]) get(ctx context.Context, key string, read func(context.Conte
 		}
 	}
 	r := &reading[V]{done: make(chan struct{}), began: time.Now()}
-	if before != nil {
-		select {
-		case <-before.done:
-			r.last = before.last
-		default: // slower than fresh: its reader still has it
-		}
+	if before != nil && before.finished() { // else its reader still has it
+		r.last = before.last
 	}
 	s.keep(key, r)
 	s.mu.Unlock()
@@ -90,14 +94,25 @@ func (s *shared[V]) keep(key string, r *reading[V]) {
 	if s.kept == nil {
 		s.kept = map[string]*reading[V]{}
 	}
-	if len(s.kept) >= maxKept {
-		for other, old := range s.kept {
-			if !old.fresh() {
-				delete(s.kept, other)
-			}
+	delete(s.kept, key)
+	for len(s.kept) >= maxKept {
+		oldest, found := s.oldest()
+		if !found {
+			break
 		}
+		delete(s.kept, oldest)
 	}
 	s.kept[key] = r
+}
+
+// oldest is the key of the reading that was begun first, of those that are finished.
+func (s *shared[V]) oldest() (key string, found bool) {
+	for other, r := range s.kept {
+		if r.finished() && (!found || r.began.Before(s.kept[key].began)) {
+			key, found = other, true
+		}
+	}
+	return key, found
 }
 
 // forget makes every answer a new one: something was changed here, and who did it wants to see it.

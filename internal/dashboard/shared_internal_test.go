@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -53,6 +54,41 @@ func TestShared(t *testing.T) {
 		time.Sleep((rest - 2) * time.Second)
 		if s.get(t.Context(), "groups", slow); reads.Load() != before {
 			t.Error("a slow answer was read again too soon")
+		}
+	})
+}
+
+// TestSharedMemory: whoever asks a slow database for ever other things, whose answers are fresh for long, does not fill the
+// memory; the oldest answer makes room, and none of those that are being read.
+func TestSharedMemory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var s shared[string]
+		ask := func(key string, took time.Duration) {
+			s.get(t.Context(), key, func(context.Context) (string, error) { time.Sleep(took); return key, nil })
+		}
+		var reader sync.WaitGroup
+		reader.Go(func() { ask("under way", readTimeout-time.Millisecond) })
+		defer reader.Wait()
+		synctest.Wait()
+		for n := range 3 * maxKept {
+			ask("row "+strconv.Itoa(n), time.Second/maxKept)
+			if len(s.kept) > maxKept {
+				t.Fatalf("%d answers are kept, at most %d should be", len(s.kept), maxKept)
+			}
+		}
+		for key, kept := range map[string]bool{"under way": true, "row " + strconv.Itoa(3*maxKept-1): true, "row " + strconv.Itoa(2*maxKept+1): true, "row " + strconv.Itoa(2*maxKept): false} {
+			if (s.kept[key] != nil) != kept {
+				t.Errorf("%s is kept: %v", key, !kept)
+			}
+		}
+		var crowd sync.WaitGroup
+		for n := range 2 * maxKept {
+			crowd.Go(func() { ask("at once "+strconv.Itoa(n), time.Second) })
+		}
+		crowd.Wait()
+		if ask("the next", time.Second); len(s.kept) > maxKept {
+			t.Errorf("after a crowd %d answers are kept", len(s.kept))
 		}
 	})
 }

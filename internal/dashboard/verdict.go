@@ -134,9 +134,6 @@ func trouble(j operations.Job) (workers int, why string) {
 	return workers, why
 }
 
-// byInterval: a job by cron may let rows wait until its time has come.
-func byInterval(j operations.Job) bool { return !strings.HasPrefix(j.Schedule, "cron ") }
-
 // stalled says whether a job that runs at intervals has rows to send and gets nowhere.
 func stalled(j operations.Job, now time.Time) bool {
 	owned := 0.0
@@ -145,7 +142,7 @@ func stalled(j operations.Job, now time.Time) bool {
 			owned = max(owned, w.OwnerSeconds)
 		}
 	}
-	return byInterval(j) && stands(operations.Worker{
+	return j.ByInterval && stands(operations.Worker{
 		Backlog: j.Backlog, OldestSeconds: j.OldestSeconds, RowsPerSecond: j.RowsPerSecond, ProgressAt: j.ProgressAt, OwnerSeconds: owned,
 	}, j.Aged, now)
 }
@@ -158,7 +155,7 @@ func stands(w operations.Worker, aged bool, now time.Time) bool {
 
 // behind says whether rows wait longer than they should.
 func behind(j operations.Job) bool {
-	return j.Backlog > 0 && (j.Overdue || byInterval(j) && oldest(j) > behindAfter)
+	return j.Backlog > 0 && (j.Overdue || j.ByInterval && oldest(j) > behindAfter)
 }
 
 // idleFor is how long ago the last progress was.

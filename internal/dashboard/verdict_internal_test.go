@@ -12,7 +12,7 @@ import (
 // wellJob is one with nothing to complain about.
 func wellJob(now time.Time) operations.Job {
 	return operations.Job{
-		Job: "outbox", Configured: true, Generation: 3, Workers: 2, Owned: 2, Instances: 1, Schedule: "every 500ms", BacklogComplete: true, Aged: true,
+		Job: "outbox", Configured: true, Generation: 3, Workers: 2, Owned: 2, Instances: 1, Schedule: "every 500ms", ByInterval: true, BacklogComplete: true, Aged: true,
 		ProgressAt: &now, PerWorker: []operations.Worker{{Instance: "a", OwnerSeconds: 14400}, {Worker: 1, Instance: "b", OwnerSeconds: 14400}},
 	}
 }
@@ -61,11 +61,11 @@ func TestVerdict(t *testing.T) {
 		}, "good", "Events flow: 50,000 rows are on the way", ""},
 		"hardly": {func(j *operations.Job) { j.Backlog, j.OldestSeconds = 50_000, 3*3600 }, "warn", "Rows wait: 50,000 rows are pending, the oldest pending row has waited 3 h", "hardly delivers: 50,000 rows wait"},
 		"overdue": {func(j *operations.Job) {
-			j.Schedule, j.Backlog, j.OldestSeconds, j.ProgressAt, j.Overdue = "cron */5 * * * *", 50_000, 2*86400, &hoursAgo, true
+			j.ByInterval, j.Schedule, j.Backlog, j.OldestSeconds, j.ProgressAt, j.Overdue = false, "cron */5 * * * *", 50_000, 2*86400, &hoursAgo, true
 		}, "warn", "Rows wait: 50,000 rows are pending, the oldest pending row has waited 2 d", "outbox is behind its schedule, cron */5 * * * *: 50,000 rows wait, the oldest for 2 d."},
 		"uncounted": {func(j *operations.Job) { j.BacklogComplete, j.BacklogProblem = false, "no such table" }, "warn", "It is not known what waits in outbox", "The rows of outbox cannot be counted: no such table"},
 		"by cron": {func(j *operations.Job) {
-			j.Schedule, j.Backlog, j.OldestSeconds, j.ProgressAt = "cron 0 3 * * *", 9, 300, &longAgo
+			j.ByInterval, j.Schedule, j.Backlog, j.OldestSeconds, j.ProgressAt = false, "cron 0 3 * * *", 9, 300, &longAgo
 		}, "good", "Events flow: 9 rows are on the way, the oldest pending row has waited 5 min", ""},
 		"behind": {func(j *operations.Job) { j.Backlog, j.OldestSeconds, j.RowsPerSecond = 1200, 90, 10 }, "warn", "Events flow: 10 rows/s, the oldest pending row has waited 1 min 30 s", "behind: 1,200 rows wait, the oldest for 1 min 30 s; at 10 rows/s that is 2 min."},
 	} {
@@ -140,7 +140,7 @@ func TestStalledWorker(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	hoursAgo := now.Add(-3 * time.Hour)
-	job := operations.Job{Schedule: "every 500ms"}
+	job := operations.Job{ByInterval: true}
 	for _, c := range []struct {
 		worker operations.Worker
 		word   string

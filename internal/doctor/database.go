@@ -94,7 +94,7 @@ func (e *examination) skew(group, name string, skew time.Duration, whose string)
 	if skew < 0 {
 		direction = "behind"
 	}
-	e.note(group, name, Warning, "synchronise the clocks (NTP): leases do not depend on it, but cron schedules and logs do",
+	e.note(group, name, Warning, "synchronise the clocks (NTP): leases, rates and ages do not depend on it, but cron schedules, --since and the times of passes and logs do",
 		"the clock of %s is %s %s ours", whose, skew.Abs().Round(time.Millisecond), direction)
 }
 

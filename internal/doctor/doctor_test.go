@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := testservers.Main(m)
-	if err := goleak.Find(testservers.IgnoreServers()); err != nil {
+	if err := goleak.Find(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}

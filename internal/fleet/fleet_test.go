@@ -102,8 +102,18 @@ func (f *fleet) launch(namespace, databaseURL, brokerURL string, args ...string)
 		return nil, err
 	}
 	p.EndWith(f.t)
+	if f.servers == nil {
+		f.t.Cleanup(func() {
+			if p.Log.Has(setBackLine) {
+				f.t.Errorf("instance %d accuses a broker that has lost nothing", p.PID())
+			}
+		})
+	}
 	return p, nil
 }
+
+// setBackLine is how an instance says that the broker has gone back to an earlier state.
+const setBackLine = "the broker has lost messages that it had confirmed"
 
 // await waits for a condition of the database; the query returns a boolean.
 func (f *fleet) await(what, query string, args ...any) {

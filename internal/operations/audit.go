@@ -9,16 +9,16 @@ import (
 
 // AuditEntry says who changed what, and why.
 type AuditEntry struct {
-	ID       int64      `json:"id"`
-	At       time.Time  `json:"at"`
-	Who      string     `json:"who"`
-	Action   string     `json:"action"`
-	Job      string     `json:"job"`
-	Target   string     `json:"target"`
-	Reason   string     `json:"reason"`
-	Result   string     `json:"result"`
-	Affected int64      `json:"affected"`
-	EndedAt  *time.Time `json:"ended_at"` // null: under way
+	ID       int64        `json:"id"`
+	At       time.Time    `json:"at"`
+	Who      string       `json:"who"`
+	Action   store.Action `json:"action"`
+	Job      string       `json:"job"`
+	Target   string       `json:"target"`
+	Reason   string       `json:"reason"`
+	Result   store.Result `json:"result"`
+	Affected int64        `json:"affected"`
+	EndedAt  *time.Time   `json:"ended_at"` // null: under way
 }
 
 // Audit is a page of entries, newest first.

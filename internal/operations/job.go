@@ -48,6 +48,7 @@ type Job struct {
 	PassAt          *time.Time `json:"last_pass_at"`
 	NextAt          *time.Time `json:"next_pass_at"`      // null: not at all, or as soon as rows come
 	Schedule        string     `json:"schedule"`          // as in "every 500ms"
+	ByInterval      bool       `json:"-"`                 // passes begin all the time: no row should wait long; false: by cron, or not configured
 	Overdue         bool       `json:"-"`                 // by cron: two passes should have begun since the oldest row came
 	Problem         string     `json:"problem,omitempty"` // why a worker's last pass ended early
 	PerWorker       []Worker   `json:"per_worker"`
@@ -109,7 +110,7 @@ func (c *Console) Job(ctx context.Context, name string) (Job, error) {
 		return Job{}, err
 	}
 	if definition := c.jobs[name]; definition != nil {
-		job.Configured, job.Schedule = true, schedule(definition.Schedule)
+		job.Configured, job.Schedule, job.ByInterval = true, schedule(definition.Schedule), definition.Schedule.Cron == ""
 		job.NextAt = nextPass(definition.Schedule, job, time.Now())
 	}
 	if err := c.addBacklog(ctx, &job); err != nil {
@@ -123,7 +124,7 @@ func (c *Console) Job(ctx context.Context, name string) (Job, error) {
 
 func (w *Worker) own(o store.WorkerOwner) {
 	w.Instance, w.Host, w.PID, w.Epoch, w.Problem = o.Instance, o.Host, o.PID, o.Epoch, o.Problem
-	w.OwnerSeconds, w.LeaseSeconds = time.Since(o.ChangedAt).Seconds(), o.Expires.Seconds()
+	w.OwnerSeconds, w.LeaseSeconds = o.ChangedAgo.Seconds(), o.Expires.Seconds()
 }
 
 // stateOf says what needs somebody first.
@@ -175,7 +176,7 @@ func (c *Console) addProgress(ctx context.Context, job *Job) error {
 
 func (w *Worker) progress(p store.WorkerProgress) {
 	w.Done, w.ProgressAt = p.Done, later(nil, p.ProgressAt)
-	if time.Since(p.NotedAt) < freshness {
+	if p.NotedAgo < freshness {
 		w.RowsPerSecond = p.Rate
 	}
 	if !p.PassAt.IsZero() {

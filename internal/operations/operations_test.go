@@ -159,7 +159,7 @@ func TestStoppedRepair(t *testing.T) {
 	stop()
 	c.Watch(stopped)
 	entry, err := c.AuditEntry(t.Context(), began.Entry)
-	if err != nil || !strings.HasPrefix(entry.Result, "ended early") || entry.EndedAt == nil || entry.Affected > 5000 {
+	if result, _ := entry.Result.Apart(); err != nil || result != store.ResultEarly || entry.EndedAt == nil || entry.Affected > 5000 {
 		t.Fatalf("%+v, %v", entry, err)
 	}
 

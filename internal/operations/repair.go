@@ -17,11 +17,11 @@ type RepairRequest struct {
 
 // Repaired is a repair as it goes on. Its audit entry tells the same, in all instances.
 type Repaired struct {
-	Entry   int64  `json:"audit_id"`
-	Matched int    `json:"matched"`
-	Done    int    `json:"done"`
-	Ended   bool   `json:"ended"`
-	Result  string `json:"result"`
+	Entry   int64        `json:"audit_id"`
+	Matched int          `json:"matched"`
+	Done    int          `json:"done"`
+	Ended   bool         `json:"ended"`
+	Result  store.Result `json:"result"`
 }
 
 func repairedOf(r *store.Repairing) Repaired {
@@ -53,7 +53,8 @@ func (c *Console) Repair(ctx context.Context, by store.Actor, request RepairRequ
 // ErrBusy says that too many repairs wait in this process.
 var ErrBusy = errors.New("too many repairs are under way here: try again when they have ended")
 
-// maxQueued is how many repairs may wait in a process; they are done one after the other.
+// maxQueued is how many repairs may wait until repairQueued sees them. Those it has seen wait beside, one per job at most: they
+// are done one after the other.
 const maxQueued = 16
 
 // soonDone is how long StartRepair waits for the end, so that small repairs need no second look.
@@ -132,7 +133,7 @@ func (c *Console) repairQueued(ctx context.Context) {
 			}
 		})
 		if err != nil {
-			done.Ended, done.Result = true, "ended early: "+err.Error()
+			done.Ended, done.Result = true, store.ResultEarly.Because(err)
 		}
 		first.ended <- done
 	}

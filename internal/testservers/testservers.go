@@ -13,8 +13,6 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"modulo/internal/local"
 )
 
@@ -173,9 +171,4 @@ func folder(t testing.TB) string {
 		}
 	})
 	return dir
-}
-
-// IgnoreServers lets goleak overlook the goroutine that holds each server of this package.
-func IgnoreServers() goleak.Option {
-	return goleak.IgnoreAnyFunction("modulo/internal/local.(*process).hold")
 }
