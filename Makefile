@@ -29,7 +29,7 @@ test-pgbouncer: install ## the tests of store, commands and faults once more, wi
 
 .PHONY: race
 race: COMPILER := gcc libc6-dev
-race: install ## the tests once more with the race detector: some twenty minutes
+race: install ## the tests once more with the race detector: half an hour
 	CGO_ENABLED=1 $(GO) test -race -count 1 -p 1 -timeout 30m ./... # one package after the other: all is several times as slow
 
 .PHONY: check
