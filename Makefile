@@ -27,6 +27,11 @@ test: install ## all tests, on real PostgreSQL and real ActiveMQ
 test-pgbouncer: install ## the tests of store, commands and faults once more, with PgBouncer in front of the database
 	MODULO_TEST_PGBOUNCER=1 $(GO) test -count 1 -timeout 20m ./store ./cmd/modulo ./internal/fleet ./internal/chaos
 
+.PHONY: race
+race: COMPILER := gcc libc6-dev
+race: install ## the tests once more with the race detector: half an hour
+	CGO_ENABLED=1 $(GO) test -race -count 1 -p 1 -timeout 30m ./... # one package after the other: all is several times as slow
+
 .PHONY: check
 check: install lint test ## what CI runs: lint and test
 
@@ -40,6 +45,7 @@ install: ## install the Debian packages that are missing; no service of theirs i
 	command -v $(GO) >/dev/null || { echo "Go 1.26 or newer is needed: see https://go.dev/dl"; exit 1; }
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=" postgresql"
 	test -e /usr/share/activemq/bin/activemq.jar || missing+=" activemq"
+	test -z "$(COMPILER)" || echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1 || missing+=" $(COMPILER)"
 	command -v javac >/dev/null || missing+=" default-jdk-headless"
 	test -e /usr/share/java/postgresql.jar || missing+=" libpostgresql-jdbc-java"
 	command -v openssl >/dev/null || missing+=" openssl"

@@ -85,32 +85,20 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState, moved b
 	c.inherit(state.Owned)
 	for _, owned := range state.Owned {
 		r := c.runners[owned.Number]
-		stop := owned.GiveBack || state.Paused || ctx.Err() != nil
-		switch {
-		case r != nil && !r.hasEnded():
-			if stop && !r.settles || moved {
-				r.stop()
-			}
-		case owned.GiveBack && state.Next != 0 && owned.Unsettled && owned.Open && r == nil && ctx.Err() == nil && !state.Hold:
+		phase := r.phase()
+		if phase == phaseEnded {
+			owned.Rest = r.owned.Rest
+		}
+		switch state.decide(owned, phase, ctx.Err() != nil, moved) {
+		case actionStop:
+			r.stop()
+		case actionStart:
 			if err := c.start(ctx, m, owned); err != nil {
 				return nil, true, err
 			}
-		case owned.GiveBack:
-			if r != nil {
-				owned = r.owned
-				delete(c.runners, owned.Number)
-			}
+		case actionRelease:
+			delete(c.runners, owned.Number)
 			released = append(released, owned)
-		case stop:
-		case r == nil && state.Hold:
-			released = append(released, owned) // somebody may have run it since: it needs an epoch of its own
-		default:
-			if r != nil {
-				owned.Rest = r.owned.Rest
-			}
-			if err := c.start(ctx, m, owned); err != nil {
-				return nil, true, err
-			}
 		}
 	}
 	if c.known && state.Triggered != c.triggered {
@@ -120,6 +108,61 @@ func (c *crew) apply(ctx context.Context, m *membership, state JobState, moved b
 	}
 	c.known, c.triggered = true, state.Triggered
 	return released, true, nil
+}
+
+// phase is where a worker of this instance stands.
+type phase int
+
+const (
+	phaseNone     phase = iota // not started
+	phaseRunning               // passes
+	phaseSettling              // settles, and does nothing else
+	phaseEnded                 // has returned
+)
+
+// phase of nil is phaseNone.
+func (r *runner) phase() phase {
+	switch {
+	case r == nil:
+		return phaseNone
+	case r.hasEnded():
+		return phaseEnded
+	case r.settles:
+		return phaseSettling
+	}
+	return phaseRunning
+}
+
+// action is what a tick does with a worker.
+type action int
+
+const (
+	actionNone action = iota
+	actionStart
+	actionStop
+	actionRelease
+)
+
+// decide says what to do with a worker of the job that stands in this phase. stopping: the service is told to stop; moved:
+// the database is another server than before.
+func (s JobState) decide(worker Owned, phase phase, stopping, moved bool) action {
+	rests := worker.GiveBack || s.Paused || stopping
+	settles := worker.GiveBack && s.Next != 0 && worker.Unsettled && worker.Open && !s.Hold && !stopping
+	switch {
+	case phase == phaseRunning && (rests || moved), phase == phaseSettling && moved:
+		return actionStop
+	case phase == phaseRunning, phase == phaseSettling:
+		return actionNone
+	case phase == phaseNone && settles:
+		return actionStart
+	case worker.GiveBack:
+		return actionRelease
+	case rests:
+		return actionNone
+	case phase == phaseNone && s.Hold:
+		return actionRelease // somebody may have run it since: it needs an epoch of its own
+	}
+	return actionStart
 }
 
 // inherit gives each worker what its last owner left: the tick that takes a worker tells, later ones know only that it has

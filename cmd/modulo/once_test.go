@@ -106,6 +106,22 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestOnceEndsAChange: an owner that died in a change of K has left something unsettled; once settles it and ends the change,
+// although the other job is at rest.
+func TestOnceEndsAChange(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`create table scan (number int primary key, image bytea, sent boolean not null default false)`)
+	config := write(t, "modulo.yaml", drainConfig)
+	f.ok("once", "--config", config)
+	f.exec(`update modulo.jobs set next_workers = 3 where job = 'scans'`)
+	f.exec(`update modulo.workers set unsettled = true where job = 'scans' and number = 1`)
+	f.ok("once", "--config", config)
+	if k := one[int](f, `select workers from modulo.jobs where job = 'scans' and next_workers is null`); k != 3 {
+		t.Errorf("%d workers", k)
+	}
+}
+
 // deliveries checks the messages of TestDrain in the order of their delivery.
 type deliveries struct {
 	t      *testing.T
