@@ -237,6 +237,9 @@ func testLostConnection(t *testing.T, target Target) {
 	messages := Texts(queue, "row ", 20)
 	p := target.Connected(t, proxy.Addr())
 	publish(t, p, messages[:10])
+	if err := errors.Join(p.Close(), Connect(t.Context(), p)); err != nil { // a goodbye, for the reason of delivered
+		t.Fatal(err)
+	}
 	for _, how := range []faultproxy.End{faultproxy.FIN, faultproxy.RST} {
 		proxy.Set(faultproxy.Faults{Up: faultproxy.Flow{Cut: &faultproxy.Cut{After: 200, How: how}}})
 		err := p.Publish(t.Context(), messages[10:], nil)
