@@ -67,14 +67,24 @@ func (w *WorkerRows) Claim(ctx context.Context) (claim jobs.TokenClaim, err erro
 
 // Made notes that the token of the lineage is in its queue.
 func (w *WorkerRows) Made(ctx context.Context, name string) error {
+	return w.noteToken(ctx, "note token", tokenMadeSQL, name)
+}
+
+// Sent notes the serial of a token that the broker has confirmed.
+func (w *WorkerRows) Sent(ctx context.Context, serial int64) error {
+	return w.noteToken(ctx, "note serial of token", tokenSerialSQL, serial)
+}
+
+// noteToken runs a statement that changes the token's row, unless the worker has another owner.
+func (w *WorkerRows) noteToken(ctx context.Context, doing, statement string, value any) error {
 	ctx, cancel := w.source.db.bounded(ctx)
 	defer cancel()
-	changed, err := w.source.db.pool.Exec(ctx, tokenMadeSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch, name)
+	changed, err := w.source.db.pool.Exec(ctx, statement, w.source.sql.job, w.shard.Number, w.shard.Epoch, value)
 	if err == nil && changed.RowsAffected() == 0 {
 		err = jobs.ErrFenced
 	}
 	if err != nil {
-		return w.failed("note token", err)
+		return w.failed(doing, err)
 	}
 	return nil
 }
@@ -90,20 +100,6 @@ func (w *WorkerRows) Held(ctx context.Context) error {
 	}
 	if err != nil {
 		return w.failed("note token", err)
-	}
-	return nil
-}
-
-// Sent notes the serial of a token that the broker has confirmed.
-func (w *WorkerRows) Sent(ctx context.Context, serial int64) error {
-	ctx, cancel := w.source.db.bounded(ctx)
-	defer cancel()
-	changed, err := w.source.db.pool.Exec(ctx, tokenSerialSQL, w.source.sql.job, w.shard.Number, w.shard.Epoch, serial)
-	if err == nil && changed.RowsAffected() == 0 {
-		err = jobs.ErrFenced
-	}
-	if err != nil {
-		return w.failed("note serial of token", err)
 	}
 	return nil
 }

@@ -14,11 +14,12 @@ import (
 	"modulo/jobs"
 )
 
-// rewound is a broker whose store can be replaced by an older one.
+// rewound is a worker on a broker whose store can be replaced by an older one.
 type rewound struct {
 	*tokened
 	mq    *local.ActiveMQ
 	older string // copy of the store
+	epoch int64  // of the owner
 }
 
 func newRewound(t *testing.T) *rewound {
@@ -27,6 +28,22 @@ func newRewound(t *testing.T) *rewound {
 		tokened: &tokened{t: t, target: brokertest.Target{Addr: address(mq.URL())}, lineage: newLineage(), queue: brokertest.Queue(t)},
 		mq:      mq, older: filepath.Join(t.TempDir(), "older"),
 	}
+}
+
+// owner is the next owner of the worker.
+func (r *rewound) owner() jobs.Publisher {
+	r.t.Helper()
+	r.epoch++
+	return r.publisher(r.target.Addr, r.epoch)
+}
+
+// taken is the next owner once this one has left.
+func (r *rewound) taken(before jobs.Publisher) jobs.Publisher {
+	r.t.Helper()
+	if err := before.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.owner()
 }
 
 // restart kills the broker, does something to its store, and starts it.
@@ -39,6 +56,14 @@ func (r *rewound) restart(alter func(store string) error) {
 	if err := r.mq.Start(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// reconnected restarts the broker under an owner that connects again.
+func (r *rewound) reconnected(p jobs.Publisher, alter func(store string) error) jobs.Recall {
+	r.t.Helper()
+	r.restart(alter)
+	_ = p.Close() // its connection has ended with the broker
+	return r.connect(p)
 }
 
 func (r *rewound) keep(store string) error { return os.CopyFS(r.older, os.DirFS(store)) }
@@ -57,16 +82,10 @@ func (r *rewound) nothing(string) error { return nil }
 func TestBrokerSetBack(t *testing.T) {
 	t.Parallel()
 	r := newRewound(t)
-	p := r.publisher(r.target.Addr, 1)
-	reconnected := func(alter func(store string) error) jobs.Recall {
-		t.Helper()
-		r.restart(alter)
-		_ = p.Close() // its connection has ended with the broker
-		return r.connect(p)
-	}
+	p := r.owner()
 	r.connect(p)
 	kept := r.publish(p, 2)
-	recall := reconnected(r.keep)
+	recall := r.reconnected(p, r.keep)
 	wantRecall(t, recall, true, kept...)
 	wantLost(t, recall, jobs.SetBack{})
 
@@ -76,12 +95,12 @@ func TestBrokerSetBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost = append(lost, r.publish(p, 3)...)
-	recall = reconnected(r.goBack)
+	recall = r.reconnected(p, r.goBack)
 	wantRecall(t, recall, true, kept...)
 	wantLost(t, recall, jobs.SetBack{Transactions: 3, Since: since, Rows: lost, All: true})
 
 	after := r.publish(p, 1)
-	recall = reconnected(r.nothing)
+	recall = r.reconnected(p, r.nothing)
 	wantRecall(t, recall, true, after...)
 	wantLost(t, recall, jobs.SetBack{})
 	if got, want := r.arrived(3), slices.Concat(kept, after); !slices.Equal(got, want) {
@@ -94,43 +113,32 @@ func TestBrokerSetBack(t *testing.T) {
 func TestBrokerSetBackBeforeTheOwner(t *testing.T) {
 	t.Parallel()
 	r := newRewound(t)
-	p := r.publisher(r.target.Addr, 1)
+	p := r.owner()
 	r.connect(p)
 	kept := r.publish(p, 2)
-	r.restart(r.keep)
-	_ = p.Close() // as above
-	r.connect(p)
+	r.reconnected(p, r.keep)
 	since := time.Now()
 	r.publish(p, 2)
-	p = r.taken(p, 2) // which makes the token its own
+	p = r.taken(p) // which makes the token its own
 	r.connect(p)
 	if err := p.Forget(t.Context()); err != nil { // notes that
 		t.Fatal(err)
 	}
-	p = r.taken(p, 3)
+	p = r.taken(p)
 	r.restart(r.goBack)
 
 	for _, transactions := range []int64{3, 2} { // each owner makes the token its own, which is a transaction
 		recall := r.connect(p)
 		wantRecall(t, recall, true, kept...)
 		wantLost(t, recall, jobs.SetBack{Transactions: transactions, Since: since})
-		p = r.taken(p, 5-transactions+2)
+		p = r.taken(p)
 		since = time.Now()
 	}
 	r.connect(p)
 	if err := p.Forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wantLost(t, r.connect(r.taken(p, 9)), jobs.SetBack{})
-}
-
-// taken is the next owner of the worker.
-func (r *rewound) taken(before jobs.Publisher, epoch int64) jobs.Publisher {
-	r.t.Helper()
-	if err := before.Close(); err != nil {
-		r.t.Fatal(err)
-	}
-	return r.publisher(r.target.Addr, epoch)
+	wantLost(t, r.connect(r.taken(p)), jobs.SetBack{})
 }
 
 // wantLost compares; of Since it is enough that it is known, and not after that of want.
